@@ -1,0 +1,38 @@
+"""The exceptions a caller may want to catch. All derive from `AttribotError`."""
+
+
+class AttribotError(Exception):
+    """Base of every error that attribot raises on purpose."""
+
+
+class InvalidInputError(AttribotError, ValueError):
+    """Something the caller passed cannot be used; the message says what was expected."""
+
+
+class PromptTooLongError(AttribotError, ValueError):
+    """Prompt plus response exceed the model's context window; nothing is ever truncated."""
+
+    def __init__(self, num_tokens: int, max_tokens: int, model: str) -> None:
+        super().__init__(
+            f"prompt and response take {num_tokens} tokens, but {model} accepts at most "
+            f"{max_tokens}: shorten the context (for example dataset.max_documents) or choose a "
+            f"model with a longer window"
+        )
+        self.num_tokens = num_tokens
+        self.max_tokens = max_tokens
+
+
+class NonFiniteLogitsError(AttribotError, ArithmeticError):
+    """The model produced NaN or infinite log-likelihoods."""
+
+
+class ModelNotFoundError(AttribotError, FileNotFoundError):
+    """A model directory, file or hub id that cannot be loaded."""
+
+
+class RecordsError(AttribotError, OSError):
+    """Records cannot be read or written; what was written before stays intact."""
+
+
+class EmptyResponseError(InvalidInputError):
+    """The model answered with nothing but its end-of-turn token."""

@@ -1,0 +1,20 @@
+"""Optional packages, imported only by the code that needs them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+def import_extra(module: str, extra: str) -> ModuleType:
+    """The module of an optional package.
+
+    Raises:
+        ImportError: it is not installed; the message names the extra of attribot that brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{module} is not installed; it comes with: pip install 'attribot[{extra}]'"
+        ) from error
