@@ -1,0 +1,168 @@
+"""The response: written once by the target model, or the answer that the user already has."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from attribot.content_cache import ContentCache
+from attribot.errors import InvalidInputError
+from attribot.models.language_model import LanguageModel
+from attribot.types import Response
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How responses are written.
+
+    max_new_tokens: where a response that does not end by itself is cut, end token included.
+    temperature: 0 decodes greedily; the paper's authors sample at 0.1.
+    seed: of the sampling; without effect on greedy decoding.
+    """
+
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or self.temperature < 0:
+            raise InvalidInputError(
+                f"expected max_new_tokens of at least 1 and a temperature of at least 0; got "
+                f"{self.max_new_tokens} and {self.temperature}"
+            )
+
+
+def generate_response(
+    model: LanguageModel,
+    prompt: str,
+    *,
+    max_new_tokens: int = 512,
+    temperature: float = 0.0,
+    seed: int = 42,
+) -> Response:
+    """The model's response to one user turn; arguments as in `GenerationSettings`.
+
+    The end-of-turn token is kept where it was produced. Repetition penalties, top-k and top-p that
+    the model's own generation settings ask for are off: the response is the argmax, or a plain
+    sample, of the distribution that is attributed later. Global random state is left as it was.
+
+    Raises:
+        InvalidInputError: the model ended its turn without saying anything.
+        PromptTooLongError: prompt plus `max_new_tokens` exceed the context window.
+    """
+    settings = GenerationSettings(max_new_tokens, temperature, seed)
+    prompt_ids = model.encode_prompt(prompt).token_ids
+    model.check_length(len(prompt_ids), max_new_tokens)
+    ends = end_token_ids(model)
+    inputs = torch.tensor([prompt_ids], device=model.device)
+    generate: Any = model.model.generate
+    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.inference_mode():
+        torch.manual_seed(seed)
+        output = generate(
+            inputs=inputs,
+            attention_mask=torch.ones_like(inputs),
+            generation_config=_generation_config(settings, ends),
+        )
+    token_ids = tuple(output[0, len(prompt_ids) :].tolist())
+    has_end_token = token_ids[-1] in ends
+    said = list(token_ids[:-1] if has_end_token else token_ids)
+    text = model.tokenizer.decode(
+        said, skip_special_tokens=True, clean_up_tokenization_spaces=False
+    )
+    return _response(model, str(text), token_ids, has_end_token)
+
+
+def response_from_text(model: LanguageModel, text: str, add_end_token: bool = True) -> Response:
+    """A response that was written elsewhere, as the model would have written it.
+
+    add_end_token: the text is a whole turn, so its end-of-turn token is scored too; leave it out
+        for a text that was cut.
+
+    Raises:
+        InvalidInputError: the text is empty, or the model has no end-of-turn token to add.
+    """
+    token_ids = tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+    if add_end_token:
+        token_ids += (end_of_turn_id(model),)
+    return _response(model, text, token_ids, add_end_token)
+
+
+def cached_response(
+    cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
+) -> Response:
+    """As `generate_response`, but each prompt is answered once per model and settings."""
+    key = {
+        "kind": "response",
+        "model": model.fingerprint,
+        "prompt_sha": hashlib.sha256(prompt.encode()).hexdigest(),
+        "settings": asdict(settings),
+    }
+    stored = cache.get(key)
+    if stored is not None:
+        return Response(**(stored | {"token_ids": tuple(stored["token_ids"])}))
+    response = generate_response(model, prompt, **asdict(settings))
+    cache.put(key, asdict(response))
+    return response
+
+
+def end_token_ids(model: LanguageModel) -> frozenset[int]:
+    """Every token that ends the model's turn, by its generation settings and its tokenizer."""
+    configured = model.model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, model.tokenizer.eos_token_id) if i is not None)
+
+
+def end_of_turn_id(model: LanguageModel) -> int:
+    """The token that the chat template puts after an assistant's text; else the tokenizer's EOS.
+
+    Gemma, for one, ends turns with `<end_of_turn>` although its EOS token is `<eos>`.
+
+    Raises:
+        InvalidInputError: there is neither.
+    """
+    tokenizer, said = model.tokenizer, "said"
+    if model.has_chat_template:
+        turns = [{"role": "user", "content": "ask"}, {"role": "assistant", "content": said}]
+        text = str(tokenizer.apply_chat_template(turns, tokenize=False))
+        after = tokenizer(text.rpartition(said)[2], add_special_tokens=False)["input_ids"]
+        if after and after[0] in end_token_ids(model):
+            return int(after[0])
+    if tokenizer.eos_token_id is None:
+        raise InvalidInputError(
+            f"{model.name} has no end-of-turn token: pass add_end_token=False to score the text "
+            f"alone"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _generation_config(settings: GenerationSettings, ends: frozenset[int]) -> GenerationConfig:
+    # Whatever is left unset here, generate() takes from the model's own settings.
+    fixed: dict[str, Any] = {
+        "max_new_tokens": settings.max_new_tokens,
+        "num_beams": 1,
+        "repetition_penalty": 1.0,
+        "no_repeat_ngram_size": 0,
+        "eos_token_id": sorted(ends) or None,
+        # One row needs no padding, but generate() warns without an id for it.
+        "pad_token_id": min(ends, default=0),
+    }
+    if settings.temperature == 0:
+        return GenerationConfig(**fixed, do_sample=False)
+    return GenerationConfig(
+        **fixed, do_sample=True, temperature=settings.temperature, top_k=0, top_p=1.0
+    )
+
+
+def _response(
+    model: LanguageModel, text: str, token_ids: tuple[int, ...], has_end_token: bool
+) -> Response:
+    if not text.strip():
+        raise InvalidInputError(
+            f"the response of {model.name} is empty: there is no text to attribute. Ask for an "
+            f"answer in the query, use an instruction-tuned model, or pass a response of your own"
+        )
+    return Response(text, token_ids, model.tokenizer_sha, has_end_token)

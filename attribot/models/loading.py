@@ -1,0 +1,171 @@
+"""Language models from the hub, a local directory or a GGUF file, and the machine they run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from attribot.errors import InvalidInputError, ModelNotFoundError
+from attribot.extras import import_extra
+from attribot.models.language_model import LanguageModel
+
+DType = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: DType = "float32",
+    device_map: str | Mapping[str, Any] | None = None,
+    attn_implementation: str = "sdpa",
+    gguf_file: str | None = None,
+    quantization_config: Mapping[str, Any] | None = None,
+    trust_remote_code: bool = False,
+    double_bos: bool = False,
+    local_files_only: bool = False,
+    allow_pickle: bool = False,
+) -> LanguageModel:
+    """A causal language model in eval mode, its weights fixed.
+
+    name_or_path: a hub id ("Qwen/Qwen2.5-0.5B-Instruct"), a directory with `config.json`,
+        `tokenizer.json` and safetensors, or a `.gguf` file. `HF_HOME` and `HF_HUB_OFFLINE` are
+        respected.
+    revision: hub branch, tag or commit. The model records the commit it resolved to.
+    dtype: of the weights; "auto" takes the checkpoint's own.
+    device_map: where the weights go, as accelerate reads it ("auto", "cuda:0", a mapping); None
+        is the CPU.
+    attn_implementation: "sdpa", or "eager" for methods that read attention weights.
+    gguf_file: name of a GGUF file inside the hub repository or directory.
+    quantization_config: as transformers reads it, such as `{"load_in_4bit": True}`.
+    double_bos: see `LanguageModel`.
+    allow_pickle: also read `.bin` weights.
+
+    Raises:
+        InvalidInputError: an unknown dtype, pickled weights, or a tokenizer without offsets.
+        ModelNotFoundError: nothing loadable under that name.
+    """
+    if dtype not in get_args(DType):
+        raise InvalidInputError(f"unknown dtype {dtype!r}; known: {', '.join(get_args(DType))}")
+    location, gguf_file, name = _locate(name_or_path, gguf_file)
+    if gguf_file is not None:
+        import_extra("gguf", "gguf")
+    elif not allow_pickle:
+        _refuse_pickle(location)
+    common: dict[str, Any] = {
+        "revision": revision or "main",
+        "gguf_file": gguf_file,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": local_files_only,
+    }
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, **common)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(_not_found(name_or_path, error)) from error
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            location,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            device_map=dict(device_map) if isinstance(device_map, Mapping) else device_map,
+            attn_implementation=attn_implementation,
+            quantization_config=quantization_config and dict(quantization_config),
+            use_safetensors=None if allow_pickle else True,
+            **common,
+        )
+    except OSError as error:
+        raise ModelNotFoundError(_not_found(name_or_path, error)) from error
+    return LanguageModel(
+        model=model.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        name=name,
+        revision=getattr(model.config, "_commit_hash", None) or "",
+        double_bos=double_bos,
+    )
+
+
+def _locate(name_or_path: str | Path, gguf_file: str | None) -> tuple[str, str | None, str]:
+    """What transformers is asked for, the GGUF file within it, and the model's name in records."""
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelNotFoundError(_not_found(name_or_path, "there is no such file"))
+        return str(path.parent), path.name, path.stem
+    if path.is_dir():
+        if gguf_file is not None and not (path / gguf_file).is_file():
+            raise ModelNotFoundError(_not_found(path / gguf_file, "there is no such file"))
+        return str(path), gguf_file, path.resolve().name
+    # A hub id is "name" or "owner/name"; anything else was meant as a path.
+    if path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
+        raise ModelNotFoundError(_not_found(name_or_path, "there is no such directory"))
+    return str(name_or_path), gguf_file, str(name_or_path)
+
+
+def _refuse_pickle(location: str) -> None:
+    """Raises InvalidInputError for a directory whose weights are pickled only."""
+    folder = Path(location)
+    if any(folder.glob("*.bin")) and not any(folder.glob("*.safetensors")):
+        raise InvalidInputError(
+            f"{location} holds pickled weights (.bin), which can run code when read; expected "
+            f"safetensors: save the model anew with safetensors, or set allow_pickle=True if you "
+            f"trust its source"
+        )
+
+
+def _not_found(name_or_path: str | Path, reason: str | Exception) -> str:
+    first_line = str(reason).split("\n")[0].rstrip(".")
+    return (
+        f"cannot load the model {str(name_or_path)!r}: {first_line}. Expected a hub id, a "
+        "directory with config.json, tokenizer.json and *.safetensors, or a .gguf file; a gated "
+        "model needs HF_TOKEN, a model that is not in the local cache needs a network "
+        "(HF_HUB_OFFLINE unset)"
+    )
+
+
+def cache_dir() -> Path:
+    """`$ATTRIBOT_CACHE`, else `attribot` below `$XDG_CACHE_HOME`, else below `~/.cache`."""
+    if named := os.environ.get("ATTRIBOT_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attribot"
+
+
+def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """CPU cores that this process may use: its affinity, or the container's quota where smaller."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, int(min(cores, _cgroup_quota(cgroup))))
+
+
+def set_threads(num_threads: int | None = None) -> int:
+    """Sets and returns the threads that PyTorch computes with; None takes all available cores.
+
+    Raises:
+        InvalidInputError: fewer than one, or more than the cores: that is up to 20 times slower.
+    """
+    cores = available_cores()
+    threads = cores if num_threads is None else num_threads
+    if not 1 <= threads <= cores:
+        raise InvalidInputError(
+            f"expected 1 to {cores} threads, one per available core; got {threads}"
+        )
+    torch.set_num_threads(threads)
+    return threads
+
+
+def _cgroup_quota(cgroup: Path) -> float:
+    """CPU seconds per second granted by cgroup v2 or v1; infinite where there is no limit."""
+    v2, v1 = cgroup / "cpu.max", cgroup / "cpu"
+    if v2.is_file():
+        quota, period = v2.read_text().split()
+    elif (v1 / "cpu.cfs_quota_us").is_file():
+        quota = (v1 / "cpu.cfs_quota_us").read_text().strip()
+        period = (v1 / "cpu.cfs_period_us").read_text().strip()
+    else:
+        return float("inf")
+    return float("inf") if quota in ("max", "-1") else int(quota) / int(period)
