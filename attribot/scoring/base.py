@@ -1,0 +1,76 @@
+"""What attributors may ask of a model: the scorer protocols and their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from attribot.types import Cost, FloatArray, IntArray, Response
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Likelihoods of one response under several prompts.
+
+    token_log_likelihoods: `[num_prompts, num_response_tokens]` log p(token | prompt, earlier
+        tokens) [nats], float64.
+    cost: of this call.
+    """
+
+    token_log_likelihoods: FloatArray
+    cost: Cost
+
+    @property
+    def log_likelihoods(self) -> FloatArray:
+        """`[num_prompts]` log p(response | prompt), summed over tokens [nats]."""
+        return np.asarray(self.token_log_likelihoods.sum(axis=1))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """A number per prompt token.
+
+    values: `[num_prompt_tokens]`.
+    char_spans: `[num_prompt_tokens, 2]` extent of each token in the prompt text; tokens of the
+        chat template lie outside it and have the span (-1, -1).
+    cost: of this call.
+    """
+
+    values: FloatArray
+    char_spans: IntArray
+    cost: Cost
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Texts in, log-likelihoods out; knows nothing of sources, trees or methods."""
+
+    def score(self, prompts: Sequence[str], response: Response) -> Scores:
+        """Log-likelihoods of `response` after each prompt, in the order given."""
+        ...
+
+
+@runtime_checkable
+class TokenScorer(Protocol):
+    """Scores of single prompt tokens from the model's internals, in one pass."""
+
+    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
+        """Attention that the rows predicting response tokens pay to each prompt token: mean over
+        heads, summed over rows and layers."""
+        ...
+
+    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
+        """L2 norm of d log p(response) / d input embedding of each prompt token."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Sentence embeddings."""
+
+    def embed(self, texts: Sequence[str]) -> FloatArray:
+        """`[num_texts, dim]`, rows of unit length."""
+        ...

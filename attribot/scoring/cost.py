@@ -1,0 +1,78 @@
+"""Closed-form cost of forward passes, from a model's geometry and token counts alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from attribot.models.language_model import decoder_layers
+
+
+@dataclass(frozen=True)
+class ModelGeometry:
+    """What the cost of a pass depends on.
+
+    num_layers: L.
+    attention_width: d_attn, number of query heads times head dimension.
+    hidden_size: d.
+    vocab_size: V.
+    block_parameters: P_blocks, weights of the matrix multiplications that one token passes in the
+        decoder blocks; of a mixture's experts only the share that a token is routed to.
+    num_parameters: of the whole model.
+    """
+
+    num_layers: int
+    attention_width: int
+    hidden_size: int
+    vocab_size: int
+    block_parameters: int
+    num_parameters: int
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> ModelGeometry:
+        config = model.config.get_text_config()
+        head_dim = getattr(config, "head_dim", None) or (
+            config.hidden_size // config.num_attention_heads
+        )
+        num_experts = getattr(config, "num_local_experts", getattr(config, "num_experts", 1))
+        routed_share = getattr(config, "num_experts_per_tok", 1) / num_experts
+        blocks = 0.0
+        for parameter in decoder_layers(model).parameters():
+            if parameter.dim() == 2:
+                blocks += parameter.numel()
+            elif parameter.dim() == 3:
+                blocks += parameter.numel() * routed_share
+        return cls(
+            num_layers=config.num_hidden_layers,
+            attention_width=config.num_attention_heads * head_dim,
+            hidden_size=config.hidden_size,
+            vocab_size=config.vocab_size,
+            block_parameters=round(blocks),
+            num_parameters=sum(p.numel() for p in model.parameters()),
+        )
+
+    def pass_flops(self, num_new: int, num_cached: int, num_logits: int) -> float:
+        """Floating point operations of one pass.
+
+        2 P_blocks q + 4 L d_attn sum_{i=1..q} (p + i) + 2 d V l, for q = `num_new` tokens after
+        p = `num_cached` reused ones with logits at l = `num_logits` positions. A multiply-add
+        counts two. Attention is counted causal: token p + i attends to p + i positions; windows
+        shorter than that are not credited.
+        """
+        context = num_new * num_cached + num_new * (num_new + 1) / 2
+        return (
+            2.0 * self.block_parameters * num_new
+            + 4.0 * self.num_layers * self.attention_width * context
+            + 2.0 * self.hidden_size * self.vocab_size * num_logits
+        )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory in use so far: of the GPU's allocator, else of this process (resident)."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

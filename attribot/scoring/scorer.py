@@ -1,0 +1,108 @@
+"""Prompt texts to log-likelihoods, under one language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from attribot.content_cache import ContentCache
+from attribot.models.internals import attention_mass, gradient_norms
+from attribot.models.language_model import LanguageModel
+from attribot.scoring.base import Scores, TokenScores
+from attribot.scoring.cost import peak_memory_bytes
+from attribot.scoring.engine import LikelihoodEngine
+from attribot.types import Cost, Response
+
+
+@dataclass(frozen=True, eq=False)
+class ModelScorer:
+    """A `Scorer` and `TokenScorer` on a language model.
+
+    prefix_reuse, batch_size: settings of the engine; see `LikelihoodEngine`.
+    """
+
+    language_model: LanguageModel
+    prefix_reuse: bool = True
+    batch_size: int = 1
+
+    @cached_property
+    def engine(self) -> LikelihoodEngine:
+        return LikelihoodEngine(self.language_model.model, self.prefix_reuse, self.batch_size)
+
+    def score(self, prompts: Sequence[str], response: Response) -> Scores:
+        """Log-likelihoods of `response` after each prompt; see `Scorer`.
+
+        Raises:
+            PromptTooLongError: a prompt and the response exceed the context window.
+        """
+        response_ids = self.language_model.encode_response(response)
+        encoded = [self.language_model.encode_prompt(prompt).token_ids for prompt in prompts]
+        self.language_model.check_length(max(map(len, encoded)), len(response_ids))
+        values, cost = self.engine.token_log_likelihoods(encoded, response_ids)
+        return Scores(values, cost)
+
+    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
+        """See `TokenScorer`; one pass, whose last rows keep their attention weights."""
+        return self._token_scores(attention_mass, prompt, response, passes_worth=1.0)
+
+    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
+        """See `TokenScorer`; one forward and one backward pass to the input embeddings only, which
+        costs about as much as the forward pass again."""
+        return self._token_scores(gradient_norms, prompt, response, passes_worth=2.0)
+
+    def _token_scores(
+        self, function: Any, prompt: str, response: Response, passes_worth: float
+    ) -> TokenScores:
+        model = self.language_model
+        response_ids, encoded = model.encode_response(response), model.encode_prompt(prompt)
+        model.check_length(len(encoded.token_ids), len(response_ids))
+        values = function(model, encoded.token_ids, response_ids)
+        num_tokens = len(encoded.token_ids) + len(response_ids) - 1
+        flops = self.engine.geometry.pass_flops(num_tokens, 0, len(response_ids))
+        cost = Cost(
+            forward_passes=1,
+            computed_tokens=num_tokens,
+            flops=passes_worth * flops,
+            peak_memory_bytes=peak_memory_bytes(model.device),
+        )
+        return TokenScores(values, encoded.char_spans, cost)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredScorer:
+    """A `ModelScorer` whose answers are kept on disk, for the reference scores.
+
+    The key of an answer holds the model's fingerprint, the prompt text and the response's ids, so
+    it is shared by every run that asks the same. What comes from disk costs nothing: never time a
+    method through this class.
+    """
+
+    scorer: ModelScorer
+    cache: ContentCache
+
+    def score(self, prompts: Sequence[str], response: Response) -> Scores:
+        """See `Scorer`. Answers are stored before this returns."""
+        keys = [self._key(prompt, response) for prompt in prompts]
+        found = [self.cache.get(key) for key in keys]
+        missing = [index for index, value in enumerate(found) if value is None]
+        cost = Cost()
+        if missing:
+            fresh = self.scorer.score([prompts[index] for index in missing], response)
+            cost = fresh.cost
+            for row, index in enumerate(missing):
+                found[index] = fresh.token_log_likelihoods[row].tolist()
+                self.cache.put(keys[index], found[index])
+        return Scores(np.asarray(found, dtype=np.float64), cost)
+
+    def _key(self, prompt: str, response: Response) -> Mapping[str, Any]:
+        model = self.scorer.language_model
+        return {
+            "kind": "token_log_likelihoods",
+            "model": model.fingerprint,
+            "prompt": prompt,
+            "response": list(model.encode_response(response)),
+        }

@@ -1,0 +1,163 @@
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+from attribot.errors import NonFiniteLogitsError
+from attribot.models.language_model import decoder_layers
+from attribot.scoring.cost import ModelGeometry
+from attribot.scoring.engine import LikelihoodEngine
+from tests.models.tiny import tiny_language_model
+from tests.oracle import naive_token_log_likelihoods
+
+TOLERANCE = 1e-4
+RESPONSE = (5, 17, 101, 23, 7)
+MODELS = {
+    "llama": {},
+    "qwen2": {},
+    "mistral": {},
+    "gpt2": {},
+    "gemma3": {},
+    "mistral, window 13": {"sliding_window": 13},
+    "qwen2, window 13": {"sliding_window": 13},
+    "gemma3, window 13": {"sliding_window": 13},
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return tiny_language_model(request.param.split(",")[0], **MODELS[request.param])
+
+
+def leave_one_out_prompts(seed=0, num_sources=7, length=59):
+    """The full prompt, and the prompt without each of its sources, of 2 to 13 tokens each."""
+    rng = np.random.default_rng(seed)
+    ids = tuple(int(i) for i in rng.integers(4, 300, size=length))
+    cuts = np.sort(rng.choice(np.arange(5, length - 3), size=num_sources + 1, replace=False))
+    return [ids] + [ids[:a] + ids[b:] for a, b in pairwise(cuts)]
+
+
+@pytest.mark.parametrize("prefix_reuse", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_equals_one_whole_pass_per_prompt(model, prefix_reuse, batch_size):
+    prompts = leave_one_out_prompts()
+    engine = LikelihoodEngine(model.model, prefix_reuse, batch_size)
+    values, _ = engine.token_log_likelihoods(prompts, RESPONSE)
+    expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    assert np.ptp(expected.sum(axis=1)) > 100 * TOLERANCE
+
+
+def test_order_and_repetition_of_prompts_do_not_matter(model):
+    prompts = leave_one_out_prompts(seed=1)
+    engine = LikelihoodEngine(model.model, batch_size=3)
+    values, cost = engine.token_log_likelihoods(prompts, RESPONSE)
+    order = [*np.random.default_rng(2).permutation(len(prompts)).tolist(), 0, 0]
+    shuffled, repeated_cost = engine.token_log_likelihoods([prompts[i] for i in order], RESPONSE)
+    np.testing.assert_allclose(shuffled, values[order], atol=TOLERANCE, rtol=0)
+    assert repeated_cost.computed_tokens == cost.computed_tokens
+
+
+def test_random_ablations_that_share_nested_prefixes(model):
+    rng = np.random.default_rng(3)
+    ids = tuple(int(i) for i in rng.integers(4, 300, size=47))
+    prompts = []
+    for mask in rng.random((11, 5)) < 0.5:
+        middle = tuple(t for s in range(5) if mask[s] for t in ids[5 + 7 * s : 12 + 7 * s])
+        prompts.append(ids[:5] + middle + ids[40:])
+    values, cost = LikelihoodEngine(model.model).token_log_likelihoods(prompts, RESPONSE)
+    expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    assert cost.reused_tokens > 0
+
+
+def test_response_of_one_token(model):
+    prompts = leave_one_out_prompts(seed=4)
+    values, _ = LikelihoodEngine(model.model).token_log_likelihoods(prompts, (9,))
+    expected = naive_token_log_likelihoods(model, prompts, (9,))
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_counters_add_up():
+    model = tiny_language_model("llama")
+    prompts = leave_one_out_prompts()
+    total = sum(len(prompt) + len(RESPONSE) - 1 for prompt in prompts)
+    _, naive = LikelihoodEngine(model.model, False).token_log_likelihoods(prompts, RESPONSE)
+    _, reused = LikelihoodEngine(model.model, True).token_log_likelihoods(prompts, RESPONSE)
+    assert (naive.forward_passes, naive.computed_tokens, naive.reused_tokens) == (8, total, 0)
+    assert reused.forward_passes == 8
+    assert reused.computed_tokens + reused.reused_tokens == total
+    assert reused.computed_tokens < 0.7 * total
+    assert reused.flops < 0.7 * naive.flops
+
+
+def test_recurrent_architecture_is_scored_whole_and_says_so(caplog):
+    config = transformers.FalconH1Config(
+        vocab_size=331,
+        hidden_size=24,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+        mamba_d_ssm=16,
+        mamba_n_heads=2,
+        mamba_d_head=8,
+        mamba_d_state=5,
+        mamba_n_groups=1,
+    )
+    torch.manual_seed(0)
+    model = tiny_language_model("llama")
+    hybrid = transformers.FalconH1ForCausalLM(config).eval()
+    model = dataclasses.replace(model, model=hybrid)
+    prompts = leave_one_out_prompts()
+    engine = LikelihoodEngine(hybrid, prefix_reuse=True)
+    values, cost = engine.token_log_likelihoods(prompts, RESPONSE)
+    expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    assert cost.reused_tokens == 0
+    assert "recurrent state" in engine.prefix_reuse_refusal
+    assert "scoring every prompt whole" in caplog.text
+
+
+def test_non_finite_logits_are_an_error():
+    model = tiny_language_model("llama").model
+    with torch.no_grad():
+        model.get_output_embeddings().weight[3] = float("nan")
+    with pytest.raises(NonFiniteLogitsError, match=r"8 of 8 prompts.*float32"):
+        LikelihoodEngine(model).token_log_likelihoods(leave_one_out_prompts(), RESPONSE)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+def test_flops_agree_with_the_counter_of_pytorch(architecture):
+    """PyTorch counts attention as the full square; ours is causal: the difference is exact."""
+    model = tiny_language_model(architecture, attn_implementation="eager").model
+    num_tokens, num_logits = 41, 7
+    geometry = ModelGeometry.of(model)
+    ids = torch.zeros((1, num_tokens), dtype=torch.long)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(ids, use_cache=False, logits_to_keep=num_logits)
+    above_diagonal = num_tokens * (num_tokens - 1) / 2
+    square = 4 * geometry.num_layers * geometry.attention_width * above_diagonal
+    expected = geometry.pass_flops(num_tokens, 0, num_logits) + square
+    # Rotary angles are a matrix product too: 2 x head_dim/2 per token and rope variant.
+    assert counter.get_total_flops() == pytest.approx(expected, rel=2e-3)
+
+
+def test_reused_tokens_cost_only_their_attention():
+    geometry = ModelGeometry(2, 12, 12, 31, 1000, 2000)
+    whole = geometry.pass_flops(10, 0, 3)
+    head, tail = geometry.pass_flops(6, 0, 0), geometry.pass_flops(4, 6, 3)
+    assert head + tail == whole
+
+
+def test_geometry_counts_the_blocks_matrices_only():
+    model = tiny_language_model("llama").model
+    per_layer = 24 * 24 + 2 * 24 * 12 + 24 * 24 + 3 * 24 * 37
+    geometry = ModelGeometry.of(model)
+    assert geometry.block_parameters == len(decoder_layers(model)) * per_layer
+    assert geometry.attention_width == 24
