@@ -1,0 +1,51 @@
+"""Leave-one-out: how much less likely the response becomes without one unit of the context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attribot.attributors.base import Problem, scorer_for
+from attribot.scoring.base import Scorer
+from attribot.types import Attribution, Level
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """LOO(s) = log p(R | Q, C) - log p(R | Q, C without s) [nats].
+
+    Exact under the role "target" (AttriBoT, arXiv 2411.15102, section 2); under "proxy" it is the
+    paper's proxy modelling. At a level above sentences every source gets the score of its unit.
+
+    Cost: one forward pass per unit with a candidate source, plus one for the full context; prefix
+    reuse, a setting of the scorer, computes about half their tokens.
+
+    role: whose likelihood.
+    level: the units that are removed, one at a time.
+    """
+
+    role: str = "target"
+    level: Level = "sentence"
+
+    def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
+        """Scores of all candidates; see `Attributor`."""
+        scorer: Scorer = scorer_for(self.role, scorers)
+        unit_of_source = problem.tree.unit_of_source(self.level)
+        units = np.unique(unit_of_source[problem.candidates])
+        prompts = [problem.prompt(), *(problem.prompt(removed=[unit]) for unit in units)]
+        answer = scorer.score(prompts, problem.response)
+        full, ablated = answer.log_likelihoods[0], answer.log_likelihoods[1:]
+        spread = np.full(problem.tree.num_sources, np.nan)
+        spread[problem.candidates] = ablated[
+            np.searchsorted(units, unit_of_source[problem.candidates])
+        ]
+        return Attribution(
+            stage_scores=(full - spread)[None],
+            cost=answer.cost,
+            level=self.level,
+            base_log_likelihood=float(full),
+            ablated_log_likelihoods=spread,
+        )
