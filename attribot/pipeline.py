@@ -1,0 +1,112 @@
+"""The whole flow for one example; the file to read first.
+
+Example ── build_tree ──> ContextTree ── template ──> prompt ── target model ──> Response
+    └────────────────────────> Problem ── attributor, scorers by role ──> Attribution
+                                  └── evaluation, exact scores, gold ──> metric values
+"""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from attribot.attributors.base import Attributor, Problem
+from attribot.content_cache import ContentCache
+from attribot.context.partition import SentenceSplitter, build_tree, gold_sources
+from attribot.evaluation.ablation_curves import (
+    linear_datamodelling_score,
+    log_prob_drop,
+    random_masks,
+    top_k_masks,
+)
+from attribot.evaluation.evaluator import FaithfulnessEvaluation
+from attribot.models.generation import GenerationSettings, cached_response
+from attribot.models.language_model import LanguageModel
+from attribot.prompting import PromptTemplate
+from attribot.scoring.base import Scorer
+from attribot.types import Attribution, BoolArray, Example, FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class PosedExample:
+    """An example, split and answered: the problem to solve and the evidence to judge it by.
+
+    gold: `[num_sources]` True where annotated evidence lies; None where nothing is annotated.
+    """
+
+    example: Example
+    problem: Problem
+    gold: BoolArray | None
+
+
+def pose_example(
+    example: Example,
+    target: LanguageModel,
+    splitter: SentenceSplitter,
+    template: PromptTemplate,
+    generation: GenerationSettings,
+    cache: ContentCache,
+) -> PosedExample:
+    """Split the context and let the target model answer, unless its response is cached."""
+    tree = build_tree(example, splitter)
+    prompt = template.render(tree.text, example.query)
+    response = cached_response(cache, target, prompt, generation)
+    gold = None
+    if example.gold:
+        gold = np.zeros(tree.num_sources, dtype=bool)
+        gold[list(gold_sources(tree, example))] = True
+    return PosedExample(example, Problem.of(tree, example.query, response, template), gold)
+
+
+def attribute_example(
+    problem: Problem, attributor: Attributor, scorers: Mapping[str, Any]
+) -> Attribution:
+    """One method on one example, timed: tokenisation counts, loading and generating do not."""
+    start = time.perf_counter()
+    attribution = attributor.attribute(problem, scorers)
+    return attribution.with_wall_seconds(time.perf_counter() - start)
+
+
+def assess_attribution(
+    posed: PosedExample,
+    attribution: Attribution,
+    reference: FloatArray,
+    evaluation: FaithfulnessEvaluation,
+    scorer: Scorer,
+    seed: int,
+) -> Iterator[tuple[str, float]]:
+    """(metric name, value) of one method on one example.
+
+    reference: `[num_sources]` the target's exact LOO scores [nats].
+    scorer: of the target, for the metrics that ablate the context again.
+    """
+    yield from evaluation.evaluate(attribution, reference, posed.gold)
+    problem, num_sources = posed.problem, attribution.num_sources
+    if ks := [k for k in evaluation.log_prob_drop_ks if k <= num_sources]:
+        full, *ablated = _kept_log_likelihoods(
+            problem,
+            [problem.tree.kept_sources(problem.kept), *top_k_masks(attribution.priority, ks)],
+            scorer,
+        )
+        for k, value in zip(ks, ablated, strict=True):
+            yield f"log_prob_drop@{k}", float(log_prob_drop(full, value))
+    if evaluation.num_lds_ablations:
+        # Every method is judged by the same ablations of an example.
+        rng = np.random.default_rng([seed, zlib.crc32(posed.example.example_id.encode())])
+        masks = random_masks(evaluation.num_lds_ablations, num_sources, 0.5, rng)
+        values = _kept_log_likelihoods(problem, list(masks), scorer)
+        yield "lds", linear_datamodelling_score(attribution.scores, masks, values)
+
+
+def _kept_log_likelihoods(
+    problem: Problem, masks: Sequence[BoolArray], scorer: Scorer
+) -> FloatArray:
+    """`[num_masks]` log-likelihoods of the response with only the kept sources [nats]."""
+    sources = problem.tree.sources
+    prompts = [problem.prompt(removed=sources[~mask]) for mask in masks]
+    return scorer.score(prompts, problem.response).log_likelihoods

@@ -1,0 +1,175 @@
+"""Run an experiment that Hydra composes:  python -m experiments.run [group=option] [key=value]
+
+The only place that knows Hydra: everything below gets plain objects.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pandas as pd
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
+
+from attribot.content_cache import ContentCache
+from attribot.errors import AttribotError
+from attribot.manifest import run_id
+from attribot.models.generation import GenerationSettings
+from attribot.models.language_model import LanguageModel
+from attribot.models.loading import cache_dir, set_threads
+from experiments.runner import Experiment, Method, check_roles, roles, run
+
+CONF_DIR = str(Path(__file__).resolve().parents[1] / "conf")
+
+# Settings that change neither scores nor counted costs: two runs that differ in them alone are one.
+WITHOUT_INFLUENCE = (
+    "tracking",
+    "output_dir",
+    "cache_path",
+    "num_threads",
+    "progress",
+    "scorer.batch_size",
+    "methods.*.scorer.batch_size",
+)
+
+
+def build_experiment(config: DictConfig) -> Experiment:
+    """Everything a composed configuration names, loaded; each model once."""
+    plain: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+        config, resolve=True, throw_on_missing=True
+    )
+    identity = run_id(plain, WITHOUT_INFLUENCE)
+    set_threads(config.num_threads)
+    attributors = {
+        name: instantiate(method.method, _convert_="all") for name, method in config.methods.items()
+    }
+    needed = {"target"}.union(*(roles(attributor) for attributor in attributors.values()))
+    models = load_models(config, needed)
+    embedder = {"embedder": instantiate(config.embedder)} if "embedder" in needed else {}
+    methods = {}
+    for name, method in config.methods.items():
+        settings = OmegaConf.merge(config.scorer, method.get("scorer") or {})
+        scorers = {role: instantiate(settings, model) for role, model in models.items()}
+        methods[name] = Method(
+            method.label, method.kind, attributors[name], {**scorers, **embedder}
+        )
+    check_roles(methods)
+    return Experiment(
+        run_id=identity,
+        run_dir=Path(config.output_dir) / f"{config.name}-{identity}",
+        config=plain,
+        models=models,
+        methods=methods,
+        naive=config.naive if config.naive in methods else None,
+        dataset_name=HydraConfig.get().runtime.choices["dataset"],
+        examples=instantiate(config.dataset).load(),
+        splitter=instantiate(config.splitter),
+        template=instantiate(config.template),
+        generation=GenerationSettings(**config.generation),
+        evaluation=instantiate(config.evaluation, _convert_="all"),
+        cache=ContentCache(Path(config.cache_path or cache_dir() / "scores.sqlite")),
+        tracker=instantiate(config.tracking),
+        seed=config.seed,
+        progress=config.progress,
+    )
+
+
+def load_models(config: DictConfig, needed: Collection[str]) -> dict[str, LanguageModel]:
+    """The models of the needed roles; a proxy made of the target shares its weights."""
+    models = {"target": instantiate(config.target)}
+    if "proxy" in needed and config.get("proxy"):
+        if config.proxy.get("base") == config.target:
+            settings = OmegaConf.masked_copy(config.proxy, [k for k in config.proxy if k != "base"])
+            models["proxy"] = instantiate(settings, _partial_=True)(base=models["target"])
+        else:
+            models["proxy"] = instantiate(config.proxy)
+    return models
+
+
+def report_dropped(experiment: Experiment, console: Console) -> None:
+    """Say what the data set left out, and why."""
+    loaded = experiment.examples
+    console.print(
+        f"{experiment.dataset_name}: {len(loaded.examples)} of {loaded.num_read} examples"
+    )
+    for reason, count in loaded.dropped.items():
+        console.print(f"  {count} left out: {reason}")
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
+def main(config: DictConfig) -> float:
+    """One run; returns the objective of sweepers."""
+    logging.captureWarnings(True)
+    disable_progress_bar()
+    console = Console()
+    try:
+        experiment = build_experiment(config)
+        report_dropped(experiment, console)
+        summary = run(experiment)
+    except AttribotError as error:
+        # The message says what to do; a traceback through Hydra would bury it.
+        console.print(f"[bold red]error[/]: {error}", highlight=False)
+        raise SystemExit(2) from error
+    print_summary(summary, console)
+    print_paths(experiment.run_dir, console)
+    return objective(summary)
+
+
+def print_summary(summary: pd.DataFrame, console: Console) -> None:
+    """The curve as a table: what each method buys, and at what faithfulness."""
+    table = Table(title="speedup against faithfulness", box=SIMPLE, title_justify="left")
+    table.add_column("method")
+    for heading in ("mAP [95%]", "speedup", "FLOP saving", "passes", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for _, row in summary[summary["dataset"] == summary["dataset"].iloc[-1]].iterrows():
+        low, high = row["average_precision_low"], row["average_precision_high"]
+        table.add_row(
+            row["label"],
+            f"{row['average_precision']:.2f} [{low:.2f}, {high:.2f}]",
+            _times(row.get("speedup", math.nan)),
+            _times(row.get("flops_saving", math.nan)),
+            f"{row['forward_passes']:.1f}",
+            f"{row['wall_seconds']:.2f}",
+            style={"exact": "bold", "baseline": "dim"}.get(row["kind"]),
+        )
+    console.print(table)
+
+
+def _times(ratio: float) -> str:
+    """Beyond a thousand the denominator is a timer's noise; without one there is nothing to say."""
+    if math.isnan(ratio):
+        return "–"
+    return f"{ratio:.1f}x" if ratio < 1000 else ">1000x"
+
+
+def print_paths(run_dir: Path, console: Console) -> None:
+    """Where everything stands."""
+    for what, path in (
+        ("records", run_dir / "*.parquet"),
+        ("table", run_dir / "tables" / "curve.md"),
+        ("table", run_dir / "tables" / "curve.csv"),
+        ("figure", run_dir / "figures" / "curve.png"),
+        ("report", run_dir / "report.html"),
+        *(("W&B run", path) for path in sorted((run_dir / "wandb").glob("offline-run-*"))),
+    ):
+        console.print(f"{what:>8}  {path}", highlight=False, soft_wrap=True)
+
+
+def objective(summary: pd.DataFrame) -> float:
+    """mAP of the last trick: what a sweeper maximises."""
+    tricks = summary[summary["kind"] == "trick"]
+    return float(tricks["average_precision"].iloc[-1]) if len(tricks) else math.nan
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Runs named methods over a data set and writes records. Plain objects in, a run folder out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from attribot.attributors.base import Attributor
+from attribot.attributors.leave_one_out import LeaveOneOut
+from attribot.content_cache import ContentCache
+from attribot.context.partition import SentenceSplitter
+from attribot.data.loading import LoadedExamples
+from attribot.errors import EmptyResponseError, InvalidInputError
+from attribot.evaluation.evaluator import FaithfulnessEvaluation
+from attribot.manifest import (
+    MethodKind,
+)
+from attribot.models.generation import GenerationSettings
+from attribot.models.language_model import LanguageModel
+from attribot.pipeline import (
+    PosedExample,
+    assess_attribution,
+    attribute_example,
+    pose_example,
+)
+from attribot.prompting import PromptTemplate
+from attribot.recording import RecordWriter
+from attribot.records import read_records
+from attribot.report.build import build_report
+from attribot.report.summary import summarise
+from attribot.scoring.scorer import ModelScorer, StoredScorer
+from attribot.tracking import TrackedRun, Tracker
+from attribot.types import Cost, Response
+from experiments.progress import Progress
+from experiments.rows import (
+    REFERENCE,
+    cost_row,
+    example_row,
+    manifest_of,
+    metric_rows,
+    source_rows,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A named method of a run: an attributor and the scorers it sees, by role."""
+
+    label: str
+    kind: MethodKind
+    attributor: Attributor
+    scorers: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs, instantiated.
+
+    models: language models by role, "target" among them.
+    methods: by name, in the order of tables.
+    config: resolved and plain, for the manifest.
+    """
+
+    run_id: str
+    run_dir: Path
+    config: Mapping[str, Any]
+    models: Mapping[str, LanguageModel]
+    methods: Mapping[str, Method]
+    naive: str | None
+    dataset_name: str
+    examples: LoadedExamples
+    splitter: SentenceSplitter
+    template: PromptTemplate
+    generation: GenerationSettings
+    evaluation: FaithfulnessEvaluation
+    cache: ContentCache
+    tracker: Tracker
+    seed: int
+    progress: bool = True
+
+    @property
+    def reference_scorer(self) -> StoredScorer:
+        return StoredScorer(ModelScorer(self.models["target"]), self.cache)
+
+
+def run(experiment: Experiment) -> pd.DataFrame:
+    """Every method on every example, records, report and tracking; returns the summary.
+
+    An interrupted run continues where it stopped: what is done is neither scored nor written
+    again. A finished one only has its report rebuilt.
+    """
+    with RecordWriter(experiment.run_dir, manifest_of(experiment)) as writer:
+        if writer.is_finished:
+            logger.info("%s is complete: only its report is rebuilt", experiment.run_dir)
+            build_report(experiment.run_dir)
+            return summarise(read_records(experiment.run_dir))
+        tracking = experiment.tracker.start(experiment.config, writer.manifest, experiment.run_dir)
+        with tracking as tracked:
+            warm_up(experiment)
+            run_examples(experiment, writer, tracked)
+            build_report(experiment.run_dir)
+            summary = summarise(read_records(experiment.run_dir))
+            tracked.finish(summary, experiment.run_dir)
+    return summary
+
+
+def run_examples(experiment: Experiment, writer: RecordWriter, tracked: TrackedRun) -> None:
+    """All examples; those with an empty response are counted, reported and left out."""
+    dropped = dict(experiment.examples.dropped)
+    with Progress(len(experiment.examples.examples), experiment.progress) as progress:
+        for index, example in enumerate(experiment.examples.examples):
+            progress.show(index, example.example_id, "response")
+            try:
+                posed = pose_example(
+                    example,
+                    experiment.models["target"],
+                    experiment.splitter,
+                    experiment.template,
+                    experiment.generation,
+                    experiment.cache,
+                )
+            except EmptyResponseError as error:
+                logger.warning("left out %s: %s", example.example_id, error)
+                dropped["empty response"] = dropped.get("empty response", 0) + 1
+                continue
+            run_example(experiment, posed, index, writer, tracked, progress)
+    writer.finish(replace(writer.manifest.dataset, dropped=dropped))
+
+
+def run_example(
+    experiment: Experiment,
+    posed: PosedExample,
+    index: int,
+    writer: RecordWriter,
+    tracked: TrackedRun,
+    progress: Progress,
+) -> None:
+    """The exact reference, then every method that is not done yet.
+
+    The reference may come from disk, where its cost is unknown: it is recorded as zero, and exact
+    methods of the run are timed like any other.
+    """
+    example_id = posed.example.example_id
+    progress.show(index, example_id, REFERENCE)
+    exact = attribute_example(posed.problem, LeaveOneOut(), {"target": experiment.reference_scorer})
+    writer.write_example(example_row(experiment, posed, exact))
+    if not writer.is_done(example_id, REFERENCE):
+        writer.write_method(
+            list(source_rows(experiment.run_id, posed, REFERENCE, exact)),
+            cost_row(experiment, posed, REFERENCE, Cost(), ("target",)),
+            [],
+        )
+    for name, method in experiment.methods.items():
+        if writer.is_done(example_id, name):
+            continue
+        progress.show(index, example_id, name)
+        attribution = attribute_example(posed.problem, method.attributor, method.scorers)
+        metrics = dict(
+            assess_attribution(
+                posed,
+                attribution,
+                exact.scores,
+                experiment.evaluation,
+                experiment.reference_scorer,
+                experiment.seed,
+            )
+        )
+        cost = cost_row(experiment, posed, name, attribution.cost, roles(method.attributor))
+        measured = list(metric_rows(experiment.run_id, posed, name, metrics))
+        writer.write_method(
+            list(source_rows(experiment.run_id, posed, name, attribution)),
+            cost,
+            measured,
+        )
+        tracked.log_progress(index, cost, measured)
+
+
+def warm_up(experiment: Experiment) -> None:
+    """One short scoring per model, so that no method's time holds first-call work."""
+    for name, method in experiment.methods.items():
+        logger.debug("warming up the scorers of %s", name)
+        for scorer in method.scorers.values():
+            if isinstance(scorer, ModelScorer):
+                ids = scorer.language_model.encode_prompt("warm-up").token_ids
+                response = Response("", ids[-2:], scorer.language_model.tokenizer_sha, False)
+                scorer.score(["warm-up", "warm-up twice"], response)
+
+
+def roles(attributor: object) -> tuple[str, ...]:
+    """Roles that an attributor and its parts ask for, sorted."""
+    found = set()
+    if is_dataclass(attributor):
+        for field in fields(attributor):
+            value = getattr(attributor, field.name)
+            found |= {value} if field.name == "role" else set(roles(value))
+    return tuple(sorted(found))
+
+
+def check_roles(methods: Mapping[str, Method]) -> None:
+    """Raises InvalidInputError when a method asks for a role that no model fills."""
+    for name, method in methods.items():
+        if missing := set(roles(method.attributor)) - set(method.scorers):
+            raise InvalidInputError(
+                f"the method {name!r} asks for the role(s) {sorted(missing)}, but only "
+                f"{sorted(method.scorers)} are filled: choose a model@<role>= or an embedder="
+            )
