@@ -39,7 +39,9 @@ WITHOUT_INFLUENCE = (
     "num_threads",
     "progress",
     "scorer.batch_size",
+    "scorer.max_tokens_per_pass",
     "methods.*.scorer.batch_size",
+    "methods.*.scorer.max_tokens_per_pass",
 )
 
 

@@ -13,47 +13,85 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from attribot.errors import NonFiniteLogitsError
-from attribot.models.kv_cache import PrefixStates, why_not_reusable
-from attribot.models.language_model import input_device
-from attribot.scoring.batching import Batch, TokenIds, plan_batches
+from attribot.errors import InvalidInputError, NonFiniteLogitsError
+from attribot.models.kv_cache import why_not_reusable
+from attribot.models.packed_attention import why_not_packable
+from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import ModelGeometry, peak_memory_bytes
+from attribot.scoring.packed import PackedPasses
+from attribot.scoring.padded import score_padded
 from attribot.types import Cost, FloatArray
 
 logger = logging.getLogger(__name__)
 
+Strategy = Literal["packed", "cached", "naive"]
+
 
 @dataclass(frozen=True, eq=False)
 class LikelihoodEngine:
-    """Scores token sequences under one model.
+    """Scores token sequences under one model. All strategies give equal results.
 
-    prefix_reuse: take the states of a shared token prefix from the sequence before instead of
-        computing them again: equal results, about half the cost for leave-one-out. Models that
-        cannot do it are scored whole, with one warning; `prefix_reuse_refusal` says why.
-    batch_size: sequences per forward pass. Rows are right-padded, which causal attention never
-        sees.
+    strategy:
+        "naive" computes every sequence whole.
+        "cached" takes the states of a shared token prefix from the batch before.
+        "packed" computes every node of the trie of all sequences once, many branches to a pass.
+        What a model does not admit takes the next slower way, with one warning; see `refusals`.
+    batch_size: sequences per pass of the naive and cached strategies.
+    max_tokens_per_pass: of the packed strategy; bounds its memory.
     """
 
     model: PreTrainedModel
-    prefix_reuse: bool = True
+    strategy: Strategy = "packed"
     batch_size: int = 1
+    max_tokens_per_pass: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.strategy not in get_args(Strategy):
+            raise InvalidInputError(
+                f"unknown strategy {self.strategy!r}; known: {', '.join(get_args(Strategy))}"
+            )
+        if self.batch_size < 1 or self.max_tokens_per_pass < 1:
+            raise InvalidInputError(
+                f"batch_size and max_tokens_per_pass must be at least 1; got {self.batch_size} "
+                f"and {self.max_tokens_per_pass}"
+            )
 
     @cached_property
     def geometry(self) -> ModelGeometry:
         return ModelGeometry.of(self.model)
 
     @cached_property
-    def prefix_reuse_refusal(self) -> str | None:
-        """Why prefixes are computed again although reuse was asked for; None where they are not."""
-        reason = why_not_reusable(self.model) if self.prefix_reuse else None
-        if reason:
-            logger.warning("scoring every prompt whole: %s", reason)
-        return reason
+    def refusals(self) -> dict[Strategy, str]:
+        """Strategies that the model does not admit, and why."""
+        reasons: dict[Strategy, str | None] = {"cached": why_not_reusable(self.model)}
+        reasons["packed"] = reasons["cached"] or why_not_packable(self.model)
+        return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    @cached_property
+    def taken_strategy(self) -> Strategy:
+        """The strategy asked for, or the next slower one that the model admits."""
+        order = get_args(Strategy)
+        taken: Strategy = next(
+            name for name in order[order.index(self.strategy) :] if name not in self.refusals
+        )
+        if taken != self.strategy:
+            logger.warning(
+                "scoring with strategy=%s instead of %s: %s",
+                taken,
+                self.strategy,
+                self.refusals[self.strategy],
+            )
+        return taken
+
+    @cached_property
+    def packed_passes(self) -> PackedPasses:
+        return PackedPasses.of(self.model, self.max_tokens_per_pass)
 
     def token_log_likelihoods(
         self, prompts: Sequence[TokenIds], response: TokenIds
@@ -65,78 +103,30 @@ class LikelihoodEngine:
         Raises:
             NonFiniteLogitsError: the model gave NaN or infinite values.
         """
-        unique = list(dict.fromkeys(prompts))
-        sequences = [prompt + response[:-1] for prompt in unique]
-        batches = plan_batches(
-            sequences,
-            [len(prompt) - 1 for prompt in unique],
-            self.batch_size,
-            self.prefix_reuse and self.prefix_reuse_refusal is None,
-        )
-        out = np.empty((len(unique), len(response)))
-        states, cost = PrefixStates.empty(), Cost()
+        index = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
         with torch.inference_mode():
-            for batch, following in zip(batches, [*batches[1:], None], strict=True):
-                keeps_states = following is not None and following.num_reused > 0
-                rows, cache = self._forward(batch, states, sequences, response, keeps_states)
-                out[list(batch.rows)] = rows
-                if cache is not None:
-                    length = len(sequences[batch.rows[-1]])
-                    states = PrefixStates.of(cache, len(batch.rows) - 1, length)
-                cost += self._cost(batch, sequences, len(response))
-        if not np.isfinite(out).all():
+            if self.taken_strategy == "packed":
+                values, work = self.packed_passes.score(list(index), response)
+            else:
+                is_cached = self.taken_strategy == "cached"
+                values, work = score_padded(
+                    self.model, list(index), response, self.batch_size, is_cached
+                )
+        if not np.isfinite(values).all():
             raise NonFiniteLogitsError(
                 f"{type(self.model).__name__} in {self.model.dtype} gave non-finite "
-                f"log-likelihoods for {int((~np.isfinite(out)).any(axis=1).sum())} of "
-                f"{len(unique)} prompts: try dtype=float32 and check the weights"
+                f"log-likelihoods for {int((~np.isfinite(values)).any(axis=1).sum())} of "
+                f"{len(values)} prompts: try dtype=float32 and check the weights"
             )
-        index = {prompt: row for row, prompt in enumerate(unique)}
-        return out[[index[prompt] for prompt in prompts]], cost
+        return values[[index[prompt] for prompt in prompts]], self._cost(work, len(response))
 
-    def _forward(
-        self,
-        batch: Batch,
-        states: PrefixStates,
-        sequences: Sequence[TokenIds],
-        response: TokenIds,
-        keeps_states: bool,
-    ) -> tuple[FloatArray, DynamicCache | None]:
-        """`[batch_size, num_response_tokens]` and the cache, where it is wanted."""
-        device = input_device(self.model)
-        suffixes = [sequences[row][batch.num_reused :] for row in batch.rows]
-        width, num_logits = max(map(len, suffixes)), len(response)
-        input_ids = torch.zeros((len(suffixes), width), dtype=torch.long)
-        for row, suffix in enumerate(suffixes):
-            input_ids[row, : len(suffix)] = torch.tensor(suffix)
-        positions = torch.arange(batch.num_reused, batch.num_reused + width)
-        starts = [len(suffix) - num_logits for suffix in suffixes]
-        wanted = torch.arange(min(starts), max(starts) + num_logits)
-        uses_cache = keeps_states or batch.num_reused > 0
-        cache = states.as_cache(batch.num_reused, len(suffixes)) if uses_cache else None
-        logits = self.model(
-            input_ids=input_ids.to(device),
-            position_ids=positions.expand(len(suffixes), -1).to(device),
-            past_key_values=cache,
-            use_cache=uses_cache,
-            logits_to_keep=wanted.to(device),
-        ).logits
-        targets = torch.tensor(response, device=logits.device)
-        rows = []
-        for row, start in enumerate(starts):
-            offset = start - min(starts)
-            log_probs = logits[row, offset : offset + num_logits].float().log_softmax(-1)
-            rows.append(log_probs.gather(-1, targets[:, None])[:, 0])
-        return torch.stack(rows).double().cpu().numpy(), cache if keeps_states else None
-
-    def _cost(self, batch: Batch, sequences: Sequence[TokenIds], num_logits: int) -> Cost:
-        """Padding is not counted: the counters describe the work, not the hardware's waste."""
-        lengths = [len(sequences[row]) - batch.num_reused for row in batch.rows]
+    def _cost(self, work: Sequence[tuple[int, int]], num_logits: int) -> Cost:
+        """Of sequences with (computed, reused) tokens. Padding is not counted: the counters
+        describe the work, not the hardware's waste."""
         return Cost(
-            forward_passes=len(batch.rows),
-            computed_tokens=sum(lengths),
-            reused_tokens=batch.num_reused * len(batch.rows),
-            flops=sum(
-                self.geometry.pass_flops(length, batch.num_reused, num_logits) for length in lengths
-            ),
+            forward_passes=len(work),
+            computed_tokens=sum(computed for computed, _ in work),
+            reused_tokens=sum(reused for _, reused in work),
+            flops=sum(self.geometry.pass_flops(*sequence, num_logits) for sequence in work),
             peak_memory_bytes=peak_memory_bytes(self.model.device),
         )

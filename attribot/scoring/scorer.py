@@ -14,7 +14,7 @@ from attribot.models.internals import attention_mass, gradient_norms
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import Scores, TokenScores
 from attribot.scoring.cost import peak_memory_bytes
-from attribot.scoring.engine import LikelihoodEngine
+from attribot.scoring.engine import LikelihoodEngine, Strategy
 from attribot.types import Cost, Response
 
 
@@ -22,16 +22,19 @@ from attribot.types import Cost, Response
 class ModelScorer:
     """A `Scorer` and `TokenScorer` on a language model.
 
-    prefix_reuse, batch_size: settings of the engine; see `LikelihoodEngine`.
+    strategy, batch_size, max_tokens_per_pass: settings of the engine; see `LikelihoodEngine`.
     """
 
     language_model: LanguageModel
-    prefix_reuse: bool = True
+    strategy: Strategy = "packed"
     batch_size: int = 1
+    max_tokens_per_pass: int = 2048
 
     @cached_property
     def engine(self) -> LikelihoodEngine:
-        return LikelihoodEngine(self.language_model.model, self.prefix_reuse, self.batch_size)
+        return LikelihoodEngine(
+            self.language_model.model, self.strategy, self.batch_size, self.max_tokens_per_pass
+        )
 
     def score(self, prompts: Sequence[str], response: Response) -> Scores:
         """Log-likelihoods of `response` after each prompt; see `Scorer`.

@@ -26,6 +26,8 @@ OPTIONS = sorted(
 # Options whose `???` the user has to fill.
 REQUIRED = {
     ("dataset", "jsonl"): ["dataset.path=rows.jsonl"],
+    ("dataset", "samples"): ["data_dir=data"],
+    ("experiment", "first_results"): ["data_dir=data"],
     ("model", "gguf-file"): ["{role}.name_or_path=model.gguf"],
     ("model", "local-directory"): ["{role}.name_or_path=model"],
 }

@@ -41,20 +41,28 @@ def leave_one_out_prompts(seed=0, num_sources=7, length=59):
     return [ids] + [ids[:a] + ids[b:] for a, b in pairwise(cuts)]
 
 
-@pytest.mark.parametrize("prefix_reuse", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 3, 7])
-def test_equals_one_whole_pass_per_prompt(model, prefix_reuse, batch_size):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"strategy": s, "batch_size": b} for s in ("naive", "cached") for b in (1, 3, 7)),
+        *({"strategy": "packed", "max_tokens_per_pass": n} for n in (1, 61, 173, 4096)),
+    ],
+    ids=str,
+)
+def test_equals_one_whole_pass_per_prompt(model, settings):
     prompts = leave_one_out_prompts()
-    engine = LikelihoodEngine(model.model, prefix_reuse, batch_size)
+    engine = LikelihoodEngine(model.model, **settings)
+    assert engine.taken_strategy == settings["strategy"]
     values, _ = engine.token_log_likelihoods(prompts, RESPONSE)
     expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
     np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
     assert np.ptp(expected.sum(axis=1)) > 100 * TOLERANCE
 
 
-def test_order_and_repetition_of_prompts_do_not_matter(model):
+@pytest.mark.parametrize("strategy", ["packed", "cached"])
+def test_order_and_repetition_of_prompts_do_not_matter(model, strategy):
     prompts = leave_one_out_prompts(seed=1)
-    engine = LikelihoodEngine(model.model, batch_size=3)
+    engine = LikelihoodEngine(model.model, strategy, batch_size=3)
     values, cost = engine.token_log_likelihoods(prompts, RESPONSE)
     order = [*np.random.default_rng(2).permutation(len(prompts)).tolist(), 0, 0]
     shuffled, repeated_cost = engine.token_log_likelihoods([prompts[i] for i in order], RESPONSE)
@@ -62,14 +70,16 @@ def test_order_and_repetition_of_prompts_do_not_matter(model):
     assert repeated_cost.computed_tokens == cost.computed_tokens
 
 
-def test_random_ablations_that_share_nested_prefixes(model):
+@pytest.mark.parametrize("strategy", ["packed", "cached"])
+def test_random_ablations_that_share_nested_prefixes(model, strategy):
     rng = np.random.default_rng(3)
     ids = tuple(int(i) for i in rng.integers(4, 300, size=47))
     prompts = []
     for mask in rng.random((11, 5)) < 0.5:
         middle = tuple(t for s in range(5) if mask[s] for t in ids[5 + 7 * s : 12 + 7 * s])
         prompts.append(ids[:5] + middle + ids[40:])
-    values, cost = LikelihoodEngine(model.model).token_log_likelihoods(prompts, RESPONSE)
+    engine = LikelihoodEngine(model.model, strategy)
+    values, cost = engine.token_log_likelihoods(prompts, RESPONSE)
     expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
     np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
     assert cost.reused_tokens > 0
@@ -86,13 +96,17 @@ def test_counters_add_up():
     model = tiny_language_model("llama")
     prompts = leave_one_out_prompts()
     total = sum(len(prompt) + len(RESPONSE) - 1 for prompt in prompts)
-    _, naive = LikelihoodEngine(model.model, False).token_log_likelihoods(prompts, RESPONSE)
-    _, reused = LikelihoodEngine(model.model, True).token_log_likelihoods(prompts, RESPONSE)
+    naive, reused, packed = (
+        LikelihoodEngine(model.model, strategy).token_log_likelihoods(prompts, RESPONSE)[1]
+        for strategy in ("naive", "cached", "packed")
+    )
     assert (naive.forward_passes, naive.computed_tokens, naive.reused_tokens) == (8, total, 0)
     assert reused.forward_passes == 8
     assert reused.computed_tokens + reused.reused_tokens == total
     assert reused.computed_tokens < 0.7 * total
     assert reused.flops < 0.7 * naive.flops
+    for name in ("forward_passes", "computed_tokens", "reused_tokens", "flops"):
+        assert getattr(packed, name) == getattr(reused, name)
 
 
 def test_recurrent_architecture_is_scored_whole_and_says_so(caplog):
@@ -115,13 +129,14 @@ def test_recurrent_architecture_is_scored_whole_and_says_so(caplog):
     hybrid = transformers.FalconH1ForCausalLM(config).eval()
     model = dataclasses.replace(model, model=hybrid)
     prompts = leave_one_out_prompts()
-    engine = LikelihoodEngine(hybrid, prefix_reuse=True)
+    engine = LikelihoodEngine(hybrid)
     values, cost = engine.token_log_likelihoods(prompts, RESPONSE)
     expected = naive_token_log_likelihoods(model, prompts, RESPONSE)
     np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
     assert cost.reused_tokens == 0
-    assert "recurrent state" in engine.prefix_reuse_refusal
-    assert "scoring every prompt whole" in caplog.text
+    assert engine.taken_strategy == "naive"
+    assert "recurrent state" in engine.refusals["packed"]
+    assert "strategy=naive instead of packed" in caplog.text
 
 
 def test_non_finite_logits_are_an_error():

@@ -1,0 +1,295 @@
+"""Attention of many branches packed in one row, each over states computed earlier and itself.
+
+A branch attends to parts of branches of earlier rows and, causally, to itself, but never to another
+branch of its row:
+
+    earlier   t0 t1 t2 t3 t4 t5 t6 t7
+    row       [b0 b1 b2] [c0 c1]          branch b reaches t[0:5], branch c reaches t[0:2]
+
+Each part is attended to on its own by PyTorch's flash kernel, which also gives the log-sum-exp of
+the attention logits; the partial results are then merged exactly:
+
+    out = sum_i exp(lse_i - lse) out_i        lse = log sum_i exp(lse_i)
+
+No state is copied, cropped or repeated, and no mask is built except where a sliding window ends
+inside a part. The layout of a row travels through the keyword arguments of the model's forward
+pass; models are prepared once by `packed_view`, which leaves the original untouched.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+IMPLEMENTATION = "attribot_packed"
+
+
+@dataclass(frozen=True, eq=False)
+class BranchStates:
+    """Key and value states of the tokens of one branch, filled layer by layer.
+
+    layers: per layer index a key and a value tensor `[1, num_kv_heads, num_tokens, head_dim]`.
+    positions: `[num_tokens]`.
+    """
+
+    positions: torch.Tensor
+    layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ReachedPart:
+    """Part of an earlier branch that a branch attends to.
+
+    start, end: tokens `[start, end)` of that branch.
+    shift: added to the positions of the branch's queries for this part. A branch whose positions
+        close the gap of a removed source sees what follows the gap as if it had moved along.
+    """
+
+    states: BranchStates
+    start: int
+    end: int
+    shift: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBranch:
+    """Where one branch stands in the row, and what it reaches.
+
+    start, end: its tokens are `row[start:end]`.
+    positions: `[end - start]`, increasing.
+    reaches: parts of earlier branches.
+    states: where to leave its own states for later branches; None where none will ask.
+    """
+
+    start: int
+    end: int
+    positions: torch.Tensor
+    reaches: tuple[ReachedPart, ...]
+    states: BranchStates | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRow:
+    """The layout of a row, for the attention of every layer.
+
+    branches: one after the other, covering the row.
+    rotations: how queries move by the shifts that branches ask for; None where none does.
+    """
+
+    branches: tuple[PackedBranch, ...]
+    rotations: QueryRotations | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class QueryRotations:
+    """Moves rotated queries to other positions, by the model's own rotary embedding.
+
+    R(p + shift) q = R(shift) R(p) q, so a query that stands at position p only needs one more turn.
+    """
+
+    model: PreTrainedModel
+
+    @cached_property
+    def refusal(self) -> str | None:
+        """Why queries of this model cannot be moved, or None where they can."""
+        name = type(self.model).__name__
+        rotary = getattr(self.model.get_decoder(), "rotary_emb", None)
+        if rotary is None or self._apply_rotary is None:
+            return f"{name} has no rotary position embedding of the usual form"
+        kinds = rotary.rope_type
+        kinds = set(kinds.values()) if isinstance(kinds, dict) else {kinds}
+        if odd := kinds - {"default", "linear", "llama3", "yarn"}:
+            return f"{name} turns positions by an amount that depends on the length: {odd}"
+        return None
+
+    @cached_property
+    def _apply_rotary(self) -> Any:
+        module = sys.modules[type(self.model).__module__]
+        return getattr(module, "apply_rotary_pos_emb", None)
+
+    def apply(self, query: torch.Tensor, shift: int, layer: int) -> torch.Tensor:
+        """`[1, num_heads, num_tokens, head_dim]` the queries of a layer, moved by `shift`."""
+        rotary: Any = self.model.get_decoder().rotary_emb
+        position = torch.tensor([[shift]], device=query.device)
+        prefix, arguments = "", tuple[str, ...]()
+        if isinstance(rotary.rope_type, dict):
+            layer_type = self.model.config.get_text_config().layer_types[layer]
+            prefix, arguments = f"{layer_type}_", (layer_type,)
+        cos, sin = rotary(query[:, 0], position, *arguments)
+        # The scaling of the attention logits that some variants put into cos and sin is in the
+        # queries already.
+        scaling = getattr(rotary, f"{prefix}attention_scaling", 1.0)
+        cos, sin = cos / scaling, sin / scaling
+        moved: torch.Tensor = self._apply_rotary(query, query[:, :1], cos, sin)[0]
+        return moved
+
+
+def packed_view(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy of the model's modules that shares its weights and attends by `PackedRow`s.
+
+    The view accepts `packed=PackedRow(...)` in its forward pass, and nothing else but such passes.
+    """
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    view = copy.deepcopy(model, shared)
+    AttentionInterface.register(IMPLEMENTATION, attend_packed)
+    AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
+    view.config._attn_implementation = IMPLEMENTATION
+    view.config.get_text_config()._attn_implementation = IMPLEMENTATION
+    return view
+
+
+def why_not_packable(model: PreTrainedModel) -> str | None:
+    """Why branches of this model cannot be packed, or None where its attention admits it."""
+    name, config = type(model).__name__, model.config.get_text_config()
+    if not model._supports_attention_backend:
+        return f"{name} does not use the attention interface of transformers"
+    if getattr(config, "attn_logit_softcapping", None):
+        return f"{name} caps its attention logits, which the flash kernel cannot"
+    if any(name.endswith("sinks") for name, _ in model.named_parameters()):
+        return f"{name} has attention sinks, which the flash kernel cannot"
+    return None
+
+
+def attend_packed(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    packed: PackedRow,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of a packed row; the signature is that of transformers' attention interface.
+
+    query: `[1, num_heads, num_tokens, head_dim]`; key, value: `[1, num_kv_heads, ...]`, positions
+    already rotated in. Returns `[1, num_tokens, num_heads, head_dim]`.
+    """
+    assert attention_mask is None
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    out = torch.empty_like(query)
+    for branch in packed.branches:
+        own = slice(branch.start, branch.end)
+        q, k, v = query[:, :, own], key[:, :, own], value[:, :, own]
+        if branch.states is not None:
+            branch.states.layers[layer] = (k, v)
+        parts = [_own_part(q, k, v, branch.positions, scaling, sliding_window)]
+        for reach in branch.reaches:
+            keys, values = reach.states.layers[layer]
+            seen = slice(reach.start, reach.end)
+            moved, is_seen = q, None
+            if reach.shift:
+                assert packed.rotations is not None
+                moved = packed.rotations.apply(q, reach.shift, layer)
+            if sliding_window is not None:
+                positions = branch.positions + reach.shift
+                is_seen = positions[:, None] - reach.states.positions[seen] < sliding_window
+            parts.append(
+                _earlier_part(moved, keys[:, :, seen], values[:, :, seen], is_seen, scaling)
+            )
+        out[:, :, own] = merge_parts(parts)
+    return out.transpose(1, 2), None
+
+
+Part = tuple[torch.Tensor, torch.Tensor]
+"""Partial attention: output `[1, num_heads, num_tokens, head_dim]` and log-sum-exp of the logits
+`[1, num_heads, num_tokens]`."""
+
+
+def merge_parts(parts: Sequence[Part]) -> torch.Tensor:
+    """Attention over the union of the parts' keys."""
+    if len(parts) == 1:
+        return parts[0][0]
+    lse = torch.stack([part[1] for part in parts])
+    weights = torch.softmax(lse, dim=0).to(parts[0][0].dtype)[..., None]
+    merged = parts[0][0] * weights[0]
+    for (out, _), weight in zip(parts[1:], weights[1:], strict=True):
+        merged = torch.addcmul(merged, out, weight)
+    return merged
+
+
+def _own_part(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    positions: torch.Tensor,
+    scaling: float | None,
+    window: int | None,
+) -> Part:
+    """Causal attention of a branch to itself."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    if window is None or int(positions[-1] - positions[0]) < window:
+        return _flash(q, k, v, scaling, is_causal=True)
+    distances = positions[:, None] - positions
+    mask = _additive((distances >= 0) & (distances < window), q.dtype)
+    return _flash(q, k, v, scaling, mask=mask)
+
+
+def _earlier_part(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    is_seen: torch.Tensor | None,
+    scaling: float | None,
+) -> Part:
+    """Attention of a branch to a part of an earlier one.
+
+    is_seen: `[num_tokens, num_keys]` the keys inside each query's window; None without windows.
+
+    The queries that share a key-value head are folded into rows, so that no key is repeated.
+    """
+    num_heads, num_tokens, head_dim = q.shape[1:]
+    groups = num_heads // k.shape[1]
+    mask, num_seeing = None, num_tokens
+    if is_seen is not None and not is_seen.all():
+        # Tokens so far behind that they see nothing of the part come last: they take no part.
+        num_seeing = int(is_seen.any(dim=1).sum())
+        if num_seeing == 0:
+            return torch.zeros_like(q), q.new_full(q.shape[:3], -math.inf, dtype=torch.float32)
+        mask = _additive(is_seen[:num_seeing], q.dtype).repeat(groups, 1)
+    folded = q[:, :, :num_seeing].reshape(1, k.shape[1], groups * num_seeing, head_dim)
+    out, lse = _flash(folded, k, v, scaling, mask=mask)
+    out = out.reshape(1, num_heads, num_seeing, head_dim)
+    lse = lse.reshape(1, num_heads, num_seeing)
+    if num_seeing < num_tokens:
+        missing = num_tokens - num_seeing
+        out = nn.functional.pad(out, (0, 0, 0, missing))
+        lse = nn.functional.pad(lse, (0, missing), value=-math.inf)
+    return out, lse
+
+
+def _flash(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scaling: float | None,
+    is_causal: bool = False,
+    mask: torch.Tensor | None = None,
+) -> Part:
+    """PyTorch's flash attention on the CPU, with its log-sum-exp in float32."""
+    out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        q, k, v, 0.0, is_causal, attn_mask=mask, scale=scaling
+    )
+    return out, lse
+
+
+def _additive(is_seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where seen, -inf elsewhere."""
+    return torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device).masked_fill(
+        ~is_seen, -math.inf
+    )
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """Branches carry their own causality."""
