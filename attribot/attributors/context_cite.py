@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from attribot.attributors.ablation import DELETION, Ablation
 from attribot.attributors.base import Problem, scorer_for
 from attribot.errors import InvalidInputError
 from attribot.extras import import_extra
@@ -38,8 +39,9 @@ class ContextCite:
     regression_target: f is "logit", log p - log(1 - p) of the whole response, or "log_likelihood",
         log p [nats].
     seed: of the masks.
+    ablation: how the other sources are removed.
 
-    Masks that render to the same prompt are scored once and fitted as often as drawn.
+    Equal masks are scored once and fitted as often as drawn.
 
     Cost: at most num_ablations forward passes; the full context is not scored. Source: Cohen-Wang
     et al. (arXiv 2409.00729), section 3, with the arithmetic of their package; the target
@@ -55,6 +57,7 @@ class ContextCite:
     lasso_alpha: float = 0.01
     regression_target: RegressionTarget = "logit"
     seed: int = 0
+    ablation: Ablation = DELETION
 
     def __post_init__(self) -> None:
         if self.num_ablations < 1:
@@ -77,11 +80,10 @@ class ContextCite:
         generator = np.random.default_rng(self.seed)
         masks = generator.random((self.num_ablations, len(candidates))) < self.keep_probability
         nodes = problem.tree.sources[candidates]
-        prompts = [problem.prompt(removed=nodes[~mask]) for mask in masks]
-        position = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
         scorer: Scorer = scorer_for(self.role, scorers)
-        answer = scorer.score(list(position), problem.response)
-        targets = self._targets(answer)[[position[prompt] for prompt in prompts]]
+        distinct, drawn = np.unique(masks, axis=0, return_inverse=True)
+        answer = self.ablation.score(problem, [nodes[~mask] for mask in distinct], scorer)
+        targets = self._targets(answer)[drawn]
         scores = np.full(problem.tree.num_sources, np.nan)
         scores[candidates] = self._fit(masks, targets, answer.token_log_likelihoods.shape[1])
         return Attribution(scores[None], answer.cost)

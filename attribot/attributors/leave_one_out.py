@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from attribot.attributors.ablation import DELETION, Ablation
 from attribot.attributors.base import Problem, scorer_for
 from attribot.scoring.base import Scorer
 from attribot.types import Attribution, Level
@@ -25,18 +26,20 @@ class LeaveOneOut:
 
     role: whose likelihood.
     level: the units that are removed, one at a time.
+    ablation: how they are removed; anything but deletion approximates.
     """
 
     role: str = "target"
     level: Level = "sentence"
+    ablation: Ablation = DELETION
 
     def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
         """Scores of all candidates; see `Attributor`."""
         scorer: Scorer = scorer_for(self.role, scorers)
         unit_of_source = problem.tree.unit_of_source(self.level)
         units = np.unique(unit_of_source[problem.candidates])
-        prompts = [problem.prompt(), *(problem.prompt(removed=[unit]) for unit in units)]
-        answer = scorer.score(prompts, problem.response)
+        removals = [units[:0], *units[:, None]]
+        answer = self.ablation.score(problem, removals, scorer)
         full, ablated = answer.log_likelihoods[0], answer.log_likelihoods[1:]
         spread = np.full(problem.tree.num_sources, np.nan)
         spread[problem.candidates] = ablated[

@@ -8,8 +8,8 @@ from attribot.context.tree import ContextTree
 from attribot.types import BoolArray, IntArray
 
 
-def source_char_spans(tree: ContextTree, kept: BoolArray) -> IntArray:
-    """Extents of the sources in `tree.render(kept)`: `[num_sources, 2]`, (-1, -1) where removed.
+def node_char_spans(tree: ContextTree, kept: BoolArray) -> IntArray:
+    """Extents of all nodes in `tree.render(kept)`: `[num_nodes, 2]`, (-1, -1) where removed.
 
     kept: `[num_nodes]` as `ContextTree.remove` returns it.
 
@@ -20,9 +20,14 @@ def source_char_spans(tree: ContextTree, kept: BoolArray) -> IntArray:
     for node in np.flatnonzero(~kept):
         is_kept_char[tree.start[node] : tree.end[node]] = False
     position = np.concatenate([[0], np.cumsum(is_kept_char)])
-    spans = np.stack([position[tree.start[tree.sources]], position[tree.end[tree.sources]]], axis=1)
-    spans[~tree.kept_sources(kept)] = -1
+    spans = np.stack([position[tree.start], position[tree.end]], axis=1)
+    spans[~kept] = -1
     return spans
+
+
+def source_char_spans(tree: ContextTree, kept: BoolArray) -> IntArray:
+    """Extents of the sources, `[num_sources, 2]`; see `node_char_spans`."""
+    return node_char_spans(tree, kept)[tree.sources]
 
 
 def sources_of_tokens(text: str, token_spans: IntArray, source_spans: IntArray) -> IntArray:

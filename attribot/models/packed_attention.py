@@ -52,12 +52,14 @@ class ReachedPart:
     start, end: tokens `[start, end)` of that branch.
     shift: added to the positions of the branch's queries for this part. A branch whose positions
         close the gap of a removed source sees what follows the gap as if it had moved along.
+    first: the branch's tokens before this one do not attend to the part.
     """
 
     states: BranchStates
     start: int
     end: int
     shift: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,8 @@ class PackedRow:
     """The layout of a row, for the attention of every layer.
 
     branches: one after the other, covering the row.
-    rotations: how queries move by the shifts that branches ask for; None where none does.
+    rotations: how queries move by the shifts that branches ask for; None where none does, or where
+        positions are part of the token embeddings and attention knows nothing of them.
     """
 
     branches: tuple[PackedBranch, ...]
@@ -102,6 +105,8 @@ class QueryRotations:
     def refusal(self) -> str | None:
         """Why queries of this model cannot be moved, or None where they can."""
         name = type(self.model).__name__
+        if self.is_without_effect:
+            return None
         rotary = getattr(self.model.get_decoder(), "rotary_emb", None)
         if rotary is None or self._apply_rotary is None:
             return f"{name} has no rotary position embedding of the usual form"
@@ -110,6 +115,12 @@ class QueryRotations:
         if odd := kinds - {"default", "linear", "llama3", "yarn"}:
             return f"{name} turns positions by an amount that depends on the length: {odd}"
         return None
+
+    @cached_property
+    def is_without_effect(self) -> bool:
+        """Positions are learned vectors added to the token embeddings: nothing turns."""
+        has_rotary = hasattr(self.model.get_decoder(), "rotary_emb")
+        return not has_rotary and self._apply_rotary is None
 
     @cached_property
     def _apply_rotary(self) -> Any:
@@ -187,16 +198,14 @@ def attend_packed(
         for reach in branch.reaches:
             keys, values = reach.states.layers[layer]
             seen = slice(reach.start, reach.end)
-            moved, is_seen = q, None
-            if reach.shift:
-                assert packed.rotations is not None
-                moved = packed.rotations.apply(q, reach.shift, layer)
+            moved, is_seen = q[:, :, reach.first :], None
+            if reach.shift and packed.rotations is not None:
+                moved = packed.rotations.apply(moved, reach.shift, layer)
             if sliding_window is not None:
-                positions = branch.positions + reach.shift
+                positions = branch.positions[reach.first :] + reach.shift
                 is_seen = positions[:, None] - reach.states.positions[seen] < sliding_window
-            parts.append(
-                _earlier_part(moved, keys[:, :, seen], values[:, :, seen], is_seen, scaling)
-            )
+            part = _earlier_part(moved, keys[:, :, seen], values[:, :, seen], is_seen, scaling)
+            parts.append(_from_token(reach.first, part))
         out[:, :, own] = merge_parts(parts)
     return out.transpose(1, 2), None
 
@@ -266,6 +275,15 @@ def _earlier_part(
         missing = num_tokens - num_seeing
         out = nn.functional.pad(out, (0, 0, 0, missing))
         lse = nn.functional.pad(lse, (0, missing), value=-math.inf)
+    return out, lse
+
+
+def _from_token(first: int, part: Part) -> Part:
+    """The part for a branch whose tokens before `first` see nothing of it."""
+    out, lse = part
+    if first:
+        out = nn.functional.pad(out, (0, 0, first, 0))
+        lse = nn.functional.pad(lse, (first, 0), value=-math.inf)
     return out, lse
 
 

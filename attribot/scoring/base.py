@@ -30,6 +30,21 @@ class Scores:
 
 
 @dataclass(frozen=True, eq=False)
+class HiddenSpans:
+    """A masked ablation of a prompt: what is hidden, and what is computed anew without it.
+
+    removed: `[num_removed, 2]` char extents of the prompt that nothing recomputed may see.
+    recomputed: `[num_recomputed, 2]` char extents whose tokens are computed anew; what follows
+        the prompt in the chat template, and the response, always are.
+    num_following: tokens behind each removed extent that are computed anew as well.
+    """
+
+    removed: IntArray
+    recomputed: IntArray
+    num_following: int = 0
+
+
+@dataclass(frozen=True, eq=False)
 class TokenScores:
     """A number per prompt token.
 
@@ -50,6 +65,24 @@ class Scorer(Protocol):
 
     def score(self, prompts: Sequence[str], response: Response) -> Scores:
         """Log-likelihoods of `response` after each prompt, in the order given."""
+        ...
+
+
+@runtime_checkable
+class MaskScorer(Protocol):
+    """Likelihoods of ablations that hide parts of one prompt instead of deleting them."""
+
+    def score_masked(
+        self,
+        prompt: str,
+        ablations: Sequence[HiddenSpans],
+        response: Response,
+        close_gaps: bool,
+    ) -> Scores:
+        """Log-likelihoods of `response`, one row per ablation.
+
+        close_gaps: recomputed tokens take the positions they would have after deletion.
+        """
         ...
 
 

@@ -26,7 +26,7 @@ from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import ModelGeometry, peak_memory_bytes
 from attribot.scoring.packed import PackedPasses
 from attribot.scoring.padded import score_padded
-from attribot.types import Cost, FloatArray
+from attribot.types import BoolArray, Cost, FloatArray
 
 logger = logging.getLogger(__name__)
 
@@ -112,13 +112,52 @@ class LikelihoodEngine:
                 values, work = score_padded(
                     self.model, list(index), response, self.batch_size, is_cached
                 )
+        self._check_finite(values)
+        return values[[index[prompt] for prompt in prompts]], self._cost(work, len(response))
+
+    def masked_token_log_likelihoods(
+        self,
+        prompt: TokenIds,
+        response: TokenIds,
+        removed: BoolArray,
+        recomputed: BoolArray,
+        close_gaps: bool,
+    ) -> tuple[FloatArray, Cost]:
+        """As `token_log_likelihoods`, for one prompt and masked ablations of it.
+
+        Returns `[1 + num_ablations, num_response_tokens]`, the whole prompt first.
+
+        removed: `[num_ablations, num_prompt_tokens]` tokens hidden from all that is recomputed.
+        recomputed: `[num_ablations, num_prompt_tokens]` tokens computed anew; the response is, too.
+        close_gaps: recomputed tokens take the positions they would have after deletion.
+
+        Raises:
+            InvalidInputError: the model cannot do it, or the last token of the prompt, which
+                predicts the first of the response, is not recomputed.
+        """
+        if not recomputed[:, -1].all():
+            raise InvalidInputError("the last token of the prompt must be among the recomputed")
+        if reason := self.masking_refusal(close_gaps):
+            raise InvalidInputError(f"ablation=mask is not possible: {reason}; use deletion")
+        with torch.inference_mode():
+            values, work = self.packed_passes.score_masked(
+                prompt, response, removed, recomputed, close_gaps
+            )
+        self._check_finite(values)
+        return values, self._cost(work, len(response))
+
+    def masking_refusal(self, close_gaps: bool) -> str | None:
+        """Why parts of a prompt cannot be hidden from this model; None where they can."""
+        reason = self.refusals.get("packed")
+        return reason or (self.packed_passes.rotations.refusal if close_gaps else None)
+
+    def _check_finite(self, values: FloatArray) -> None:
         if not np.isfinite(values).all():
             raise NonFiniteLogitsError(
                 f"{type(self.model).__name__} in {self.model.dtype} gave non-finite "
                 f"log-likelihoods for {int((~np.isfinite(values)).any(axis=1).sum())} of "
                 f"{len(values)} prompts: try dtype=float32 and check the weights"
             )
-        return values[[index[prompt] for prompt in prompts]], self._cost(work, len(response))
 
     def _cost(self, work: Sequence[tuple[int, int]], num_logits: int) -> Cost:
         """Of sequences with (computed, reused) tokens. Padding is not counted: the counters

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,9 +23,14 @@ from attribot.models.packed_attention import (
     packed_view,
 )
 from attribot.scoring.batching import TokenIds
-from attribot.scoring.packing import Branch, pack_rows, plan_branches
+from attribot.scoring.packing import (
+    Branch,
+    pack_rows,
+    plan_branches,
+    plan_masked_branches,
+)
 from attribot.scoring.padded import response_log_probs
-from attribot.types import FloatArray
+from attribot.types import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +47,10 @@ class PackedPasses:
     def of(cls, model: PreTrainedModel, max_tokens: int) -> PackedPasses:
         return cls(packed_view(model), max_tokens)
 
+    @cached_property
+    def rotations(self) -> QueryRotations:
+        return QueryRotations(self.view)
+
     def score(
         self, prompts: Sequence[TokenIds], response: TokenIds
     ) -> tuple[FloatArray, list[tuple[int, int]]]:
@@ -54,6 +64,28 @@ class PackedPasses:
         order = np.argsort(completes)
         work = [(len(branches[i].token_ids), branches[i].num_reused) for i in order]
         return values[order], work
+
+    def score_masked(
+        self,
+        prompt: TokenIds,
+        response: TokenIds,
+        removed: BoolArray,
+        recomputed: BoolArray,
+        close_gaps: bool,
+    ) -> tuple[FloatArray, list[tuple[int, int]]]:
+        """As `score`, for the whole prompt and its masked ablations: `[1 + num_ablations, ...]`.
+
+        removed, recomputed: `[num_ablations, num_prompt_tokens]`.
+        """
+        num_fed = len(response) - 1
+        branches = plan_masked_branches(
+            prompt + response[:-1],
+            np.pad(removed, ((0, 0), (0, num_fed))),
+            np.pad(recomputed, ((0, 0), (0, num_fed)), constant_values=True),
+            close_gaps,
+        )
+        work = [(len(branch.token_ids), branch.num_reused) for branch in branches]
+        return self.score_branches(branches, response), work
 
     def score_branches(self, branches: Sequence[Branch], response: TokenIds) -> FloatArray:
         """`[num_branches, num_response_tokens]` [nats], the response at the end of each branch."""
@@ -95,7 +127,7 @@ class PackedPasses:
                     end,
                     torch.tensor(branch.positions, device=device),
                     tuple(
-                        ReachedPart(states[r.branch], r.start, r.end, r.shift)
+                        ReachedPart(states[r.branch], r.start, r.end, r.shift, r.first)
                         for r in branch.reaches
                     ),
                     states.get(index),
@@ -104,6 +136,7 @@ class PackedPasses:
             wanted.append(torch.arange(end - num_logits, end))
             start = end
         is_moved = any(reach.shift for index in row for reach in branches[index].reaches)
+        rotations = self.rotations if is_moved and not self.rotations.is_without_effect else None
         logits: torch.Tensor = self.view(
             input_ids=torch.tensor(
                 [[token for index in row for token in branches[index].token_ids]], device=device
@@ -111,6 +144,6 @@ class PackedPasses:
             position_ids=torch.cat([branch.positions for branch in packed])[None],
             use_cache=False,
             logits_to_keep=torch.cat(wanted).to(device),
-            packed=PackedRow(tuple(packed), QueryRotations(self.view) if is_moved else None),
+            packed=PackedRow(tuple(packed), rotations),
         ).logits
         return logits[0]

@@ -16,7 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from attribot.scoring.batching import TokenIds, common_prefix_length
+from attribot.types import BoolArray
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,14 @@ class Reach:
     branch: index of the earlier branch.
     start, end: among that branch's own tokens.
     shift: added to the positions of the attending tokens for this part only.
+    first: the branch's tokens before this one do not attend to the part, because it follows them.
     """
 
     branch: int
     start: int
     end: int
     shift: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,40 @@ def _branch(
             reaches.append(Reach(parent, 0, left))
     positions = tuple(range(start, len(sequence)))
     return Branch(sequence[start:], positions, tuple(reaches), depth)
+
+
+def plan_masked_branches(
+    sequence: TokenIds, removed: BoolArray, recomputed: BoolArray, close_gaps: bool
+) -> list[Branch]:
+    """The whole sequence, then one branch per masked ablation of it.
+
+    A branch holds the recomputed tokens of its ablation. It reaches every run of kept tokens of
+    the whole sequence; with gaps closed, a run keeps the positions under which it was computed, and
+    its readers move instead, by the number of removed tokens before the run.
+
+    Args:
+        sequence: `[num_tokens]`.
+        removed: `[num_ablations, num_tokens]` hidden tokens.
+        recomputed: `[num_ablations, num_tokens]` tokens to compute anew; removed ones are not.
+    """
+    positions = np.arange(len(sequence))
+    ids = np.array(sequence)
+    branches = [Branch(sequence, tuple(positions.tolist()), (), 0)]
+    for is_removed, is_asked in zip(removed, recomputed, strict=True):
+        is_own = is_asked & ~is_removed
+        num_gone = np.cumsum(is_removed) if close_gaps else np.zeros(len(sequence), dtype=np.int64)
+        is_reused = ~is_removed & ~is_own
+        # Runs of reused tokens start and end where the indicator, padded with False, changes.
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], is_reused, [False]])))
+        reaches = tuple(
+            Reach(0, int(start), int(end), int(num_gone[start]), int(is_own[:start].sum()))
+            for start, end in edges.reshape(-1, 2)
+        )
+        new_positions = (positions - num_gone)[is_own]
+        branches.append(
+            Branch(tuple(ids[is_own].tolist()), tuple(new_positions.tolist()), reaches, 1)
+        )
+    return branches
 
 
 def pack_rows(branches: Sequence[Branch], max_tokens: int) -> list[tuple[int, ...]]:

@@ -12,10 +12,10 @@ import numpy as np
 from attribot.content_cache import ContentCache
 from attribot.models.internals import attention_mass, gradient_norms
 from attribot.models.language_model import LanguageModel
-from attribot.scoring.base import Scores, TokenScores
+from attribot.scoring.base import HiddenSpans, Scores, TokenScores
 from attribot.scoring.cost import peak_memory_bytes
 from attribot.scoring.engine import LikelihoodEngine, Strategy
-from attribot.types import Cost, Response
+from attribot.types import BoolArray, Cost, IntArray, Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +48,36 @@ class ModelScorer:
         values, cost = self.engine.token_log_likelihoods(encoded, response_ids)
         return Scores(values, cost)
 
+    def score_masked(
+        self,
+        prompt: str,
+        ablations: Sequence[HiddenSpans],
+        response: Response,
+        close_gaps: bool,
+    ) -> Scores:
+        """See `MaskScorer`; one pass over the prompt and one over what each ablation recomputes.
+
+        Raises:
+            PromptTooLongError: as in `score`.
+            InvalidInputError: the model cannot mask.
+        """
+        response_ids = self.language_model.encode_response(response)
+        encoded = self.language_model.encode_prompt(prompt)
+        self.language_model.check_length(len(encoded.token_ids), len(response_ids))
+        hidden = [hidden_tokens(prompt, encoded.char_spans, ablation) for ablation in ablations]
+        # The engine scores the whole prompt anyway, and equal ablations need no second time.
+        distinct = {key: pair for key, pair in ((_key(*pair), pair) for pair in hidden) if key}
+        shape = (len(distinct), len(encoded.token_ids))
+        values, cost = self.engine.masked_token_log_likelihoods(
+            encoded.token_ids,
+            response_ids,
+            np.array([removed for removed, _ in distinct.values()], dtype=bool).reshape(shape),
+            np.array([anew for _, anew in distinct.values()], dtype=bool).reshape(shape),
+            close_gaps,
+        )
+        rows = {b"": 0} | {key: row for row, key in enumerate(distinct, start=1)}
+        return Scores(values[[rows[_key(*pair)] for pair in hidden]], cost)
+
     def attention_mass(self, prompt: str, response: Response) -> TokenScores:
         """See `TokenScorer`; one pass, whose last rows keep their attention weights."""
         return self._token_scores(attention_mass, prompt, response, passes_worth=1.0)
@@ -73,6 +103,47 @@ class ModelScorer:
             peak_memory_bytes=peak_memory_bytes(model.device),
         )
         return TokenScores(values, encoded.char_spans, cost)
+
+
+def hidden_tokens(
+    prompt: str, char_spans: IntArray, ablation: HiddenSpans
+) -> tuple[BoolArray, BoolArray]:
+    """Removed and recomputed tokens, each `[num_prompt_tokens]`.
+
+    A token goes with its first visible char: the white space before a word belongs to it.
+    """
+    anchors = token_anchors(prompt, char_spans)
+    removed = _inside(anchors, ablation.removed)
+    recomputed = _inside(anchors, ablation.recomputed)
+    for last in np.flatnonzero(removed[:-1] & ~removed[1:]):
+        recomputed[last + 1 : last + 1 + ablation.num_following] = True
+    # Whatever the chat template puts behind the prompt has seen all of it.
+    behind = np.flatnonzero(char_spans[:, 0] >= 0)[-1] + 1
+    recomputed[behind:] = True
+    return removed, recomputed & ~removed
+
+
+def token_anchors(prompt: str, char_spans: IntArray) -> IntArray:
+    """`[num_tokens]` position of the char that decides where a token belongs; -1 outside."""
+    anchors = np.full(len(char_spans), -1)
+    for token, (start, end) in enumerate(char_spans):
+        if start >= 0:
+            text = prompt[start:end]
+            blank = len(text) - len(text.lstrip())
+            anchors[token] = start + (blank if blank < len(text) else 0)
+    return anchors
+
+
+def _inside(anchors: IntArray, spans: IntArray) -> BoolArray:
+    """`[num_tokens]` whether a token's anchor lies in one of `spans` `[num_spans, 2]`."""
+    starts, ends = spans[:, 0], spans[:, 1]
+    inside = (anchors[:, None] >= starts) & (anchors[:, None] < ends)
+    return np.asarray(inside.any(axis=1))
+
+
+def _key(removed: BoolArray, recomputed: BoolArray) -> bytes:
+    """Identifies an ablation of a prompt; empty where nothing is removed."""
+    return removed.tobytes() + recomputed.tobytes() if removed.any() else b""
 
 
 @dataclass(frozen=True, eq=False)
