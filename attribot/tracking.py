@@ -15,7 +15,7 @@ from attribot.errors import InvalidInputError
 from attribot.extras import import_extra
 from attribot.manifest import Manifest
 from attribot.records import CostRow, MetricRow
-from attribot.report.figures import curve_of
+from attribot.report.curve import curve_of
 
 Mode = Literal["offline", "online"]
 PUBLISHED = ("manifest.json", "report.html", "*.parquet", "tables/*", "figures/*")
@@ -116,7 +116,7 @@ class WandbTracker:
             )
         described = asdict(manifest)
         del described["config"]
-        with wandb.init(
+        run = wandb.init(
             project=self.project,
             entity=self.entity,
             group=self.group,
@@ -127,11 +127,17 @@ class WandbTracker:
             config={**config, "manifest": described},
             dir=run_dir,
             reinit="finish_previous",
-        ) as run:
+        )
+        # The run as a context manager would print the traceback of an error that the caller shows.
+        exit_code = 1
+        try:
             run.define_metric("example")
             run.define_metric("eval/*", step_metric="example")
             run.define_metric("cost/*", step_metric="example")
             yield _WandbRun(run, manifest)
+            exit_code = 0
+        finally:
+            run.finish(exit_code=exit_code)
 
 
 @dataclass(frozen=True, eq=False)

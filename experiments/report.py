@@ -1,4 +1,4 @@
-"""Rebuild the tables, the figure and the HTML report of a run from its records.
+"""Rebuild the tables, the figures and the HTML report of a run from its records.
 
     python -m experiments.report RUN_DIR [--examples 50]
 

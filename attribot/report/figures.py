@@ -1,113 +1,52 @@
-"""The headline figure: how much faithfulness a method keeps at which speedup.
-
-Drawn twice from the same points: with matplotlib for paper, as a Vega-Lite specification for HTML.
-"""
+"""The curve drawn for paper and screen, with matplotlib; `chart.py` draws it for HTML."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import altair
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
 
-from attribot.manifest import Manifest
+from attribot.report.curve import Curve, ticks
 from attribot.report.labels import place_labels
-from attribot.report.summary import ALL_DATASETS
-from attribot.types import BoolArray, FloatArray
+from attribot.types import FloatArray
 
-# Okabe and Ito's colours: told apart under every common colour blindness; shapes say it again.
+# Marker, edge and filling. Okabe and Ito's colours, told apart under every common colour blindness;
+# shape and filling say it again in greyscale.
 KIND_STYLES = {
-    "exact": ("#000000", "D", "diamond"),
-    "trick": ("#0072B2", "o", "circle"),
-    "baseline": ("#D55E00", "^", "triangle-up"),
+    "exact": ("D", "#000000", "#000000"),
+    "trick": ("o", "#0072B2", "#0072B2"),
+    "baseline": ("^", "#D55E00", "#ffffff"),
 }
-# The same hues, halfway between black and white: pages are light or dark.
-PAGE_COLOURS = ("#808080", "#2f8fd0", "#dd6b1a")
 FRONT_COLOUR = "#888888"
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """What the figure shows.
-
-    points: one row per method: method, label, kind, x, x_low, x_high, y, y_low, y_high, is_front;
-        ends of intervals equal the estimate where there is no interval.
-    x_title: x is the speedup, or seconds where no naive method ran.
-    is_x_cost: smaller x is better; the axis is turned so that right is better anyway.
-    missing: methods that cannot be drawn, for want of a mAP or of an x.
-    """
-
-    title: str
-    points: pd.DataFrame
-    x_title: str
-    is_x_cost: bool
-    missing: tuple[str, ...]
-
-
-def curve_of(summary: pd.DataFrame, manifest: Manifest) -> Curve:
-    """The curve of the pooled data sets, or of the only one."""
-    dataset = summary["dataset"].iloc[-1]
-    rows = summary[summary["dataset"] == dataset].reset_index(drop=True)
-    is_x_cost = "speedup" not in rows.columns
-    points = rows[["method", "label", "kind"]].copy()
-    x_column = "wall_seconds" if is_x_cost else "speedup"
-    for axis, column in (("x", x_column), ("y", "average_precision")):
-        points[axis] = rows.get(column, np.nan)
-        for end in ("low", "high"):
-            points[f"{axis}_{end}"] = rows.get(f"{column}_{end}", points[axis])
-            points[f"{axis}_{end}"] = points[f"{axis}_{end}"].fillna(points[axis])
-    is_drawn = points[["x", "y"]].notna().all(axis=1)
-    missing = tuple(points["method"][~is_drawn])
-    points = points[is_drawn].reset_index(drop=True)
-    gain = -points["x"] if is_x_cost else points["x"]
-    points["is_front"] = pareto_front(gain.to_numpy(), points["y"].to_numpy())
-    models = ", ".join(f"{role} {model.name}" for role, model in manifest.models.items())
-    name = manifest.dataset.name if dataset == ALL_DATASETS else dataset
-    title = f"{name}, {rows['num_examples'].max()} examples; {models}"
-    x_title = "Seconds per example" if is_x_cost else f"Speedup over {manifest.naive}"
-    return Curve(title, points, x_title, is_x_cost, missing)
-
-
-def pareto_front(x: FloatArray, y: FloatArray) -> BoolArray:
-    """`[num_points]` True where no other point is at least as large in both and larger in one."""
-    at_least = (x[None, :] >= x[:, None]) & (y[None, :] >= y[:, None])
-    larger = (x[None, :] > x[:, None]) | (y[None, :] > y[:, None])
-    return np.asarray(~(at_least & larger).any(axis=1))
+STRIP_COLOUR = "#f2f2f2"
 
 
 def draw_curve(curve: Curve, path: Path) -> None:
     """Write the figure as PNG; equal curves give equal bytes."""
-    figure = Figure(figsize=(8, 5.2), dpi=160, layout="constrained")
+    figure = Figure(figsize=(9, 5.8), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    _set_titles(figure, axes, curve)
     _set_up_axes(axes, curve)
     _draw_front(axes, curve)
-    for kind, (colour, marker, _) in KIND_STYLES.items():
-        points = curve.points[curve.points["kind"] == kind]
-        if len(points):
-            axes.errorbar(
-                points["x"],
-                points["y"],
-                xerr=[points["x"] - points["x_low"], points["x_high"] - points["x"]],
-                yerr=[points["y"] - points["y_low"], points["y_high"] - points["y"]],
-                fmt=marker,
-                color=colour,
-                ecolor=colour + "66",
-                elinewidth=1.2,
-                markersize=7,
-                markeredgecolor="white",
-                label=kind,
-                zorder=3,
-            )
-    if len(curve.points):
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    for kind in KIND_STYLES:
+        _draw_points(axes, curve.points[curve.points["kind"] == kind], kind)
+    if curve.points.empty:
+        axes.text(0.5, 0.5, "nothing to draw", transform=axes.transAxes, ha="center")
+    else:
+        figure.legend(
+            handles=_legend(curve.points), loc="outside lower center", ncols=5, frameon=False
+        )
     figure.canvas.draw()
     # The layout must not move any more: labels are placed in pixels.
     figure.set_layout_engine("none")
@@ -116,69 +55,108 @@ def draw_curve(curve: Curve, path: Path) -> None:
     figure.savefig(path, metadata={"Software": None})
 
 
-def _set_up_axes(axes: Axes, curve: Curve) -> None:
-    axes.set_title(curve.title, fontsize=11, loc="left")
+def _set_titles(figure: Figure, axes: Axes, curve: Curve) -> None:
+    lines = list(curve.subtitle)
+    if curve.missing:
+        lines.append(f"not drawn ({curve.wanting}): {'; '.join(curve.missing)}")
+    wrapped = [part for line in lines for part in textwrap.wrap(line, 120)]
+    figure.suptitle(curve.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
+    axes.set_title("\n".join(wrapped), fontsize=8.5, color="#555555", loc="left")
     axes.set_xlabel(f"{curve.x_title} (log scale, right is better)")
-    axes.set_ylabel("mAP of the reference's outliers (up is better)")
+    axes.set_ylabel("mAP of the reference's outlier sources")
+
+
+def _set_up_axes(axes: Axes, curve: Curve) -> None:
+    """A logarithmic scale and, beyond its end, a strip for the methods without a model."""
+    positions = ticks(*curve.x_range)
+    names = [f"{number:g}{curve.x_suffix}" for number in positions]
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    unit = "s" if curve.is_x_cost else "×"
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}{unit}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(color="#dddddd", linewidth=0.6)
+    if curve.x_free is not None:
+        axes.axvspan(*curve.x_strip, color=STRIP_COLOUR, linewidth=0, zorder=0)
+        positions, names = [*positions, curve.x_free], [*names, "no model"]
+    axes.set_xticks(positions, names)
+    axes.set_xticks([], minor=True)
+    low, high = curve.x_limits
+    axes.set_xlim((high, low) if curve.is_x_cost else (low, high))
+    if len(curve.points):
+        axes.set_ylim(max(-0.02, curve.points["y_low"].min() - 0.06), 1.05)
+    axes.grid(color="#e2e2e2", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(x=0.12, y=0.12)
-    if curve.is_x_cost:
-        axes.invert_xaxis()
-    if curve.points.empty:
-        axes.text(0.5, 0.5, "no method has a mAP", transform=axes.transAxes, ha="center")
 
 
 def _draw_front(axes: Axes, curve: Curve) -> None:
-    """The front as stairs: a point's mAP can be had at any smaller speedup, too."""
-    front = curve.points[curve.points["is_front"]].sort_values("x", ascending=not curve.is_x_cost)
-    if len(front):
-        axes.step(
-            front["x"],
-            front["y"],
-            where="pre",
-            color=FRONT_COLOUR,
-            linestyle="--",
-            linewidth=1,
-            label="Pareto front",
-            zorder=1,
-        )
+    """The front as stairs: a point's mAP can be had at any smaller saving, too."""
+    front = curve.points[curve.points["is_front"]]
+    front = front.sort_values("x_drawn", ascending=not curve.is_x_cost)
+    axes.step(
+        front["x_drawn"],
+        front["y"],
+        where="pre",
+        color=FRONT_COLOUR,
+        linestyle="--",
+        linewidth=1,
+        zorder=1,
+    )
+
+
+def _draw_points(axes: Axes, points: pd.DataFrame, kind: str) -> None:
+    """Markers and faint intervals; a saving that is noise has none."""
+    marker, edge, filling = KIND_STYLES[kind]
+    interval: dict[str, Any] = {"color": edge, "alpha": 0.3, "linewidth": 0.9, "zorder": 2}
+    measured = points[~points["is_free"]]
+    axes.vlines(points["x_drawn"], points["y_low"], points["y_high"], **interval)
+    axes.hlines(measured["y"], measured["x_low"], measured["x_high"], **interval)
+    axes.scatter(
+        points["x_drawn"],
+        points["y"],
+        s=52,
+        marker=marker,
+        facecolor=filling,
+        edgecolor=edge,
+        linewidth=1.4,
+        zorder=3,
+    )
+
+
+def _legend(points: pd.DataFrame) -> list[Line2D]:
+    """Handles of what is there to see."""
+    kinds = [
+        Line2D([], [], linestyle="", marker=marker, mec=edge, mfc=filling, label=kind)
+        for kind, (marker, edge, filling) in KIND_STYLES.items()
+        if (points["kind"] == kind).any()
+    ]
+    return [
+        *kinds,
+        Line2D([], [], color=FRONT_COLOUR, linestyle="--", linewidth=1, label="Pareto front"),
+        Line2D([], [], color=FRONT_COLOUR, linewidth=0.9, label="95% interval over examples"),
+    ]
 
 
 def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
     """A name beside every point, with a thin line to it where it had to move away."""
-    anchors = axes.transData.transform(points[["x", "y"]].to_numpy())
+    anchors = axes.transData.transform(points[["x_drawn", "y"]].to_numpy())
     scale = axes.figure.dpi / 72
+    halo = withStroke(linewidth=2.2, foreground="white", alpha=0.85)
     texts = [
-        axes.annotate(name, (0, 0), xycoords="figure pixels", va="bottom", fontsize=8.5, zorder=4)
-        for name in points["method"]
+        axes.annotate(
+            # A comma parts a method's name from its settings.
+            name.replace(", ", ",\n", 1),
+            xy=(0, 0),
+            xycoords="figure pixels",
+            va="bottom",
+            fontsize=8,
+            linespacing=1.05,
+            path_effects=[halo],
+            zorder=4,
+        )
+        for name in points["label"]
     ]
-    extents = [text.get_window_extent() for text in texts]
-    sizes = np.array([[extent.width, extent.height] for extent in extents]).reshape(-1, 2)
-    low = axes.transData.transform(points[["x_low", "y_low"]].to_numpy())
-    high = axes.transData.transform(points[["x_high", "y_high"]].to_numpy())
-    low, high = np.minimum(low, high), np.maximum(low, high)
-    thickness, radius = scale, 5 * scale
-    obstacles = np.vstack(
-        [
-            np.hstack([anchors - radius, anchors + radius]),
-            np.column_stack(
-                [low[:, 0], anchors[:, 1] - thickness, high[:, 0], anchors[:, 1] + thickness]
-            ),
-            np.column_stack(
-                [anchors[:, 0] - thickness, low[:, 1], anchors[:, 0] + thickness, high[:, 1]]
-            ),
-        ]
-    )
+    radius = 5 * scale
+    markers = np.hstack([anchors - radius, anchors + radius])
     bounds = np.asarray(axes.get_window_extent().extents)
-    corners = place_labels(anchors, sizes, obstacles, bounds, step=6 * scale)
-    for text, anchor, corner, size in zip(texts, anchors, corners, sizes, strict=True):
+    corners = place_labels(anchors, _sizes(texts), markers, bounds, step=6 * scale)
+    for text, anchor, corner, size in zip(texts, anchors, corners, _sizes(texts), strict=True):
         text.set_position(tuple(corner))
         nearest = np.clip(anchor, corner, corner + size)
         if np.hypot(*(nearest - anchor)) > 10 * scale:
@@ -192,53 +170,7 @@ def _draw_labels(axes: Axes, points: pd.DataFrame) -> None:
             )
 
 
-def curve_spec(curve: Curve) -> dict[str, Any]:
-    """Vega-Lite specification of the curve with tooltips, data included."""
-    scale = altair.Scale(type="log", reverse=curve.is_x_cost, padding=40, nice=False)
-    kinds = list(KIND_STYLES)
-    colours, shapes = list(PAGE_COLOURS), [shape for _, _, shape in KIND_STYLES.values()]
-    legend = altair.Legend(title=None, symbolOpacity=1)
-    base = altair.Chart(curve.points).encode(
-        x=altair.X("x:Q", title=curve.x_title, scale=scale),
-        y=altair.Y("y:Q", title="mAP", scale=altair.Scale(zero=False, padding=20, nice=False)),
-        color=altair.Color(
-            "kind:N", scale=altair.Scale(domain=kinds, range=colours), legend=legend
-        ),
-    )
-    front = (
-        altair.Chart(curve.points[curve.points["is_front"]])
-        .mark_line(
-            interpolate="step-after" if curve.is_x_cost else "step-before",
-            strokeDash=[4, 4],
-            color=FRONT_COLOUR,
-        )
-        .encode(x=altair.X("x:Q", scale=scale), y="y:Q")
-    )
-    shape = altair.Shape("kind:N", scale=altair.Scale(domain=kinds, range=shapes), legend=legend)
-    layers = altair.layer(
-        front,
-        base.mark_rule(opacity=0.45).encode(y="y_low:Q", y2="y_high:Q"),
-        base.mark_rule(opacity=0.45).encode(x=altair.X("x_low:Q", scale=scale), x2="x_high:Q"),
-        base.mark_point(filled=True, size=90, opacity=1).encode(
-            shape=shape, tooltip=_tooltips(curve)
-        ),
-        base.mark_text(align="left", dx=9, dy=-7).encode(text="method:N"),
-    )
-    chart = layers.properties(width="container", height=360, background="transparent")
-    return dict(chart.to_dict())
-
-
-def _tooltips(curve: Curve) -> list[altair.Tooltip]:
-    numbers = {
-        "y": "mAP",
-        "y_low": "mAP low",
-        "y_high": "mAP high",
-        "x": curve.x_title,
-        "x_low": f"{curve.x_title}, low",
-        "x_high": f"{curve.x_title}, high",
-    }
-    return [
-        altair.Tooltip("method:N"),
-        altair.Tooltip("label:N"),
-        *(altair.Tooltip(f"{c}:Q", title=title, format=".3f") for c, title in numbers.items()),
-    ]
+def _sizes(texts: Sequence[Text]) -> FloatArray:
+    """`[num_texts, 2]` width and height [pixels]."""
+    extents = [text.get_window_extent() for text in texts]
+    return np.array([[extent.width, extent.height] for extent in extents]).reshape(-1, 2)

@@ -13,9 +13,11 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
+from attribot.manifest import MethodInfo
 from attribot.records import Records
-from attribot.report.figures import Curve, curve_spec
-from attribot.report.tables import HEADINGS, cost_table, notes, results_table
+from attribot.report.chart import chart_spec
+from attribot.report.curve import CostUnit, Curve
+from attribot.report.tables import HEADINGS, compared, cost_table, notes, results_table
 
 MEASURED_COSTS = {
     "forward_passes": "forward passes",
@@ -26,32 +28,31 @@ MEASURED_COSTS = {
 
 
 def render_report(
-    records: Records, summary: pd.DataFrame, curve: Curve, num_examples: int = 50
+    records: Records,
+    summary: pd.DataFrame,
+    curves: Mapping[CostUnit, Curve],
+    num_examples: int = 50,
 ) -> str:
-    """HTML text with tables, the interactive curve and the first examples, source by source.
+    """HTML text with tables, the interactive curves and the first examples, source by source.
 
+    curves: by what cost is measured in; the first is shown first.
     num_examples: how many examples to show at most; the page says how many it leaves out.
     """
-    methods = [
-        {"name": name, "label": info.label, "kind": info.kind}
-        for name, info in records.manifest.methods.items()
-    ]
     measured = records.examples[records.examples["example_id"].isin(records.costs["example_id"])]
     shown = measured.head(num_examples)
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
-            title=f"Context attribution: {curve.title}",
             results=results_table(summary),
             costs=cost_table(summary),
-            methods=methods,
+            methods=compared(records.manifest),
             notes=notes(summary, records.manifest),
             manifest=records.manifest.to_json(),
-            not_drawn=curve.missing,
+            curves=curves,
             num_shown=len(shown),
             num_examples=len(measured),
-            spec=curve_spec(curve),
+            charts={unit: chart_spec(curve) for unit, curve in curves.items()},
             examples=example_view(records, shown),
             vega=_vega(),
         )
@@ -84,14 +85,20 @@ def example_view(records: Records, examples: pd.DataFrame) -> dict[str, Any]:
 
     `results` holds one entry per method, None where the method has none for the example.
     """
-    names = list(records.manifest.methods)
+    methods, reference = records.manifest.methods, records.manifest.reference
     sources, metrics, costs = (
         dict(list(table.groupby(["example_id", "method"], sort=False)))
         for table in (records.sources, records.metrics, records.costs)
     )
+    # What the reference cost is not known, and everything else is measured by it.
+    measures = {
+        pair: _measures(metrics.get(pair), cost.iloc[0])
+        for pair, cost in costs.items()
+        if pair[1] != reference
+    }
     views = []
     for example in examples.to_dict("records"):
-        pairs = [(example["example_id"], name) for name in names]
+        pairs = [(example["example_id"], name) for name in methods]
         of_methods = [sources.get(pair) for pair in pairs]
         some = next(rows for rows in of_methods if rows is not None)
         views.append(
@@ -104,19 +111,21 @@ def example_view(records: Records, examples: pd.DataFrame) -> dict[str, Any]:
                 "documents": some["document_id"].tolist(),
                 "segments": segments(example["context"], some),
                 "results": [
-                    None
-                    if rows is None
-                    else _result(rows, _measures(metrics.get(pair), costs[pair].iloc[0]))
+                    None if rows is None else _result(rows, measures.get(pair, {}))
                     for pair, rows in zip(pairs, of_methods, strict=True)
                 ],
             }
         )
-    methods = [{"name": name} for name in names]
     return {
-        "methods": methods,
-        "reference": names.index(records.manifest.reference),
+        "methods": [_title(name, of) for name, of in methods.items()],
+        "reference": list(methods).index(reference),
         "examples": views,
     }
+
+
+def _title(name: str, method: MethodInfo) -> str:
+    """What the page calls a method: its label, and the name that tables and records use."""
+    return name if method.label == name else f"{method.label} ({name})"
 
 
 def segments(context: str, sources: pd.DataFrame) -> list[tuple[str, int]]:

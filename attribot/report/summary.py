@@ -24,6 +24,9 @@ COST_MEANS = (
 def summarise(records: Records) -> pd.DataFrame:
     """The summary of a run; a further data set "all" where there are several.
 
+    The reference method has no row: its scores may come from disk, so its cost is not known, and
+    exact methods of the run say what they cost.
+
     Columns:
         dataset, method, label, kind;
         num_examples: examples that the method attributed;
@@ -44,7 +47,7 @@ def summarise(records: Records) -> pd.DataFrame:
 
 
 def _rows_of(records: Records, dataset: str) -> Iterator[dict[str, object]]:
-    """One row per method of the manifest that has records for the data set."""
+    """One row per method of the manifest that has records for the data set, but the reference."""
     costs, metrics, examples = records.costs, records.metrics, records.examples
     if dataset != ALL_DATASETS:
         costs, metrics, examples = (
@@ -54,6 +57,8 @@ def _rows_of(records: Records, dataset: str) -> Iterator[dict[str, object]]:
     naive = records.manifest.naive
     naive_costs = costs[costs["method"] == naive].set_index("example_id")
     for name, info in records.manifest.methods.items():
+        if name == records.manifest.reference:
+            continue
         # By the order of all examples: the same resamples for every method.
         own = costs[costs["method"] == name].set_index("example_id")
         own = own.reindex([example for example in examples["example_id"] if example in own.index])

@@ -11,10 +11,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from attribot.evaluation.evaluator import metric_direction
-from attribot.manifest import Manifest
+from attribot.manifest import Manifest, MethodInfo
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 MISSING = "–"
+MOST_OF_NOISE = 1000
 # Metrics that tables show, with their headings; `recall@3` goes by `recall`. The CSV has all.
 HEADINGS = {
     "average_precision": "mAP",
@@ -47,12 +48,22 @@ class Column:
         return f"{self.format(value)} [{self.format(low)}, {self.format(high)}]"
 
 
+@dataclass(frozen=True)
+class SpeedupColumn(Column):
+    """Speedups; without any model the denominator is a timer's noise, and only its size is told."""
+
+    def cell(self, row: pd.Series) -> str:
+        if row["forward_passes"] == 0 and row[self.name] > MOST_OF_NOISE:
+            return f">{MOST_OF_NOISE}×"
+        return super().cell(row)
+
+
 def results_table(summary: pd.DataFrame) -> pd.DataFrame:
     """Quality and speedup as text, one row per row of the summary."""
     columns = [
         Column("num_examples", "Examples", "{:.0f}".format),
         *_metric_columns(summary, ("average_precision",)),
-        Column("speedup", "Speedup ↑", "{:.2f}×".format),
+        SpeedupColumn("speedup", "Speedup ↑", "{:.2f}×".format),
         *_metric_columns(summary, [name for name in HEADINGS if name != "average_precision"]),
     ]
     return _as_text(summary, columns)
@@ -108,15 +119,14 @@ def notes(summary: pd.DataFrame, manifest: Manifest) -> list[str]:
     if "without_outliers" in summary.columns:
         shares = summary.groupby("dataset", sort=False)["without_outliers"].first()
         lines += [
-            f"{dataset}: {share:.1%} of the examples have no outlier among the reference scores "
-            f"(method {manifest.reference})."
+            f"{dataset}: {share:.1%} of the examples have no outlier among the exact scores."
             for dataset, share in shares.items()
         ]
     for name, title in (("average_precision", "mAP"), ("speedup", "Speedup")):
         if f"{name}_count" in summary.columns:
-            counts = summary[f"{name}_count"]
-            extent = " to ".join(str(count) for count in sorted({counts.min(), counts.max()}))
-            lines.append(f"{title}: over {extent} examples, depending on data set and method.")
+            counts = sorted({*summary[f"{name}_count"]})
+            extent = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+            lines.append(f"{title}: over {extent} examples.")
     if manifest.naive is None:
         lines.append("No naive leave-one-out ran: speedup and FLOP saving cannot be told.")
     else:
@@ -124,6 +134,10 @@ def notes(summary: pd.DataFrame, manifest: Manifest) -> list[str]:
             f"Speedup and FLOP saving: sums of {manifest.naive} over those of the method, on the "
             "examples that both did, same models and hardware."
         )
+        if (summary["forward_passes"] == 0).any():
+            lines.append("Methods of 0 forward passes run no model; their speedup is timing noise.")
+    if (summary["kind"] == "exact").any():
+        lines.append("Exact methods have a mAP of 1 by definition, up to rounding: see their cost.")
     return [*lines, *_provenance(manifest)]
 
 
@@ -150,9 +164,14 @@ def _provenance(manifest: Manifest) -> list[str]:
     return lines
 
 
+def compared(manifest: Manifest) -> list[tuple[str, MethodInfo]]:
+    """Methods that tables have rows for: all but the reference."""
+    return [(name, of) for name, of in manifest.methods.items() if name != manifest.reference]
+
+
 def markdown(summary: pd.DataFrame, manifest: Manifest) -> str:
     """Results, cost, methods and notes as one Markdown text."""
-    methods = [f"- `{name}` ({info.kind}): {info.label}" for name, info in manifest.methods.items()]
+    methods = [f"- `{name}` ({info.kind}): {info.label}" for name, info in compared(manifest)]
     return "\n".join(
         [
             "## Results\n",

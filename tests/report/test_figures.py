@@ -1,68 +1,27 @@
-"""The curve: its points, its front, and a drawing that is the same every time."""
+"""The drawings: the same every time, every kind in sight, nothing outside the axes."""
 
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import vl_convert
+import pytest
 from matplotlib.image import imread
 
 from attribot.records import Records, read_records
-from attribot.report.figures import curve_of, curve_spec, draw_curve, pareto_front
+from attribot.report.curve import curve_of
+from attribot.report.figures import KIND_STYLES, STRIP_COLOUR, draw_curve
 from attribot.report.summary import summarise
-from tests.synthetic_run import METHODS, continue_run, manifest
+from attribot.types import IntArray
+from tests.report.conftest import without_model
+from tests.synthetic_run import continue_run, manifest
 
 
-def test_pareto_front_by_hand() -> None:
-    x = np.array([1.0, 2.0, 2.0, 3.0, 4.0, 4.0])
-    y = np.array([1.0, 1.0, 0.5, 0.4, 0.6, 0.6])
-    expected = [False, True, False, False, True, True]
-    np.testing.assert_array_equal(pareto_front(x, y), expected)
-    np.testing.assert_array_equal(pareto_front(np.empty(0), np.empty(0)), [])
+def pixels(path: Path) -> IntArray:
+    return np.round(imread(path)[..., :3] * 255).astype(np.int64)
 
 
-def test_points_are_the_summarys(records: Records) -> None:
-    curve = curve_of(summarise(records), records.manifest)
-    points = curve.points
-    assert points["method"].tolist() == list(METHODS)
-    np.testing.assert_allclose(points["x"], [1, 2, 8, 32])
-    np.testing.assert_allclose(points["y"], [0.9, 0.9, 0.8, 0.4])
-    np.testing.assert_allclose(points["y_low"], [0.8, 0.8, 0.7, 0.3])
-    assert points["is_front"].tolist() == [False, True, True, True]
-    assert curve.title == "made_up, 3 examples; target tiny"
-    assert (curve.x_title, curve.is_x_cost) == ("Speedup over loo_naive", False)
-
-
-def test_without_a_naive_method_seconds_stand_in(tmp_path: Path) -> None:
-    continue_run(tmp_path, manifest(naive=None))
-    records = read_records(tmp_path)
-    curve = curve_of(summarise(records), records.manifest)
-    assert (curve.x_title, curve.is_x_cost) == ("Seconds per example", True)
-    np.testing.assert_allclose(curve.points["x"], [4.4, 1.1, 0.275])
-    np.testing.assert_allclose(curve.points["x_low"], [4.4, 1.1, 0.275])
-    assert curve.points["is_front"].tolist() == [True, True, True]
-    draw_curve(curve, tmp_path / "curve.png")
-    assert curve_spec(curve)["layer"][0]["encoding"]["x"]["scale"]["reverse"] is True
-
-
-def test_methods_without_a_map_are_named_not_drawn(records: Records, tmp_path: Path) -> None:
-    summary = summarise(records)
-    metric = ["average_precision", "average_precision_low", "average_precision_high"]
-    summary.loc[3, metric] = np.nan
-    curve = curve_of(summary, records.manifest)
-    assert curve.missing == ("similarity",)
-    assert curve.points["method"].tolist() == list(METHODS)[:3]
-    empty = curve_of(summary.drop(columns=metric), records.manifest)
-    assert (len(empty.points), empty.missing) == (0, tuple(METHODS))
-    draw_curve(empty, tmp_path / "empty.png")
-
-
-def test_the_pooled_data_sets_are_drawn(records: Records) -> None:
-    summary = summarise(records)
-    pooled = pd.concat([summary.assign(dataset=name) for name in ("made_up", "other", "all")])
-    curve = curve_of(pooled, records.manifest)
-    assert len(curve.points) == 4
-    assert curve.title.startswith("made_up, 3 examples")
+def count(path: Path, colour: str) -> int:
+    wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    return int((pixels(path) == wanted).all(axis=2).sum())
 
 
 def test_the_drawing_is_deterministic_and_shows_every_kind(
@@ -73,19 +32,35 @@ def test_the_drawing_is_deterministic_and_shows_every_kind(
         draw_curve(curve, tmp_path / name)
     first = (tmp_path / "first.png").read_bytes()
     assert first == (tmp_path / "second.png").read_bytes()
-    pixels = np.round(imread(tmp_path / "first.png")[..., :3] * 255).astype(int)
-    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
-        assert ((pixels == colour).all(axis=2)).sum() > 50
+    for _, edge, _ in KIND_STYLES.values():
+        assert count(tmp_path / "first.png", edge) > 50
+    assert count(tmp_path / "first.png", STRIP_COLOUR) < 1000
 
 
-def test_the_specification_is_valid_and_holds_the_points(records: Records) -> None:
-    spec = curve_spec(curve_of(summarise(records), records.manifest))
-    assert vl_convert.vegalite_to_svg(spec).count("hierarchical") >= 1
-    scales = {
-        layer["encoding"]["x"]["scale"]["type"]
-        for layer in spec["layer"]
-        if "x" in layer["encoding"]
-    }
-    assert scales == {"log"}
-    methods = [{point["method"] for point in points} for points in spec["datasets"].values()]
-    assert set(METHODS) in methods
+def test_kinds_differ_without_colour() -> None:
+    def is_dark(filling: str) -> bool:
+        return filling < "#808080"
+
+    looks = [(marker, is_dark(filling)) for marker, _, filling in KIND_STYLES.values()]
+    assert len({marker for marker, _ in looks}) == len(looks)
+    assert {dark for _, dark in looks} == {True, False}
+
+
+@pytest.mark.parametrize("naive", ["loo_naive", None])
+def test_methods_without_a_model_stand_on_a_strip(tmp_path: Path, naive: str | None) -> None:
+    continue_run(tmp_path, manifest(naive=naive))
+    records = read_records(tmp_path)
+    curve = curve_of(without_model(summarise(records)), records.manifest)
+    draw_curve(curve, tmp_path / "curve.png")
+    is_strip = (pixels(tmp_path / "curve.png") == int(STRIP_COLOUR[1:3], 16)).all(axis=2)
+    columns = np.flatnonzero(is_strip.sum(axis=0) > 100)
+    assert count(tmp_path / "curve.png", STRIP_COLOUR) > 10_000
+    # At the right end, whichever way the axis runs.
+    assert columns.min() > is_strip.shape[1] / 2
+    assert columns.max() > 0.98 * is_strip.shape[1]
+
+
+def test_nothing_to_draw_is_said(records: Records, tmp_path: Path) -> None:
+    summary = summarise(records).drop(columns="average_precision")
+    draw_curve(curve_of(summary, records.manifest), tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").stat().st_size > 0

@@ -12,8 +12,8 @@ from attribot.errors import RecordsError
 from attribot.manifest import MethodInfo
 from attribot.recording import RecordWriter
 from attribot.records import Records, read_records
-from attribot.report.build import build_report
-from attribot.report.figures import curve_of
+from attribot.report.build import FIGURES, build_report
+from attribot.report.curve import curve_of
 from attribot.report.html import example_view, render_report, segments
 from attribot.report.summary import summarise
 from experiments.report import main
@@ -24,7 +24,8 @@ HOSTILE = "</script><script>alert('1')</script> <img src=x onerror=alert(1)> & \
 
 def page_of(records: Records, num_examples: int = 50) -> str:
     summary = summarise(records)
-    return render_report(records, summary, curve_of(summary, records.manifest), num_examples)
+    curves = {unit: curve_of(summary, records.manifest, unit) for unit in FIGURES}
+    return render_report(records, summary, curves, num_examples)
 
 
 def data_of(page: str, name: str) -> dict[str, object]:
@@ -35,11 +36,28 @@ def data_of(page: str, name: str) -> dict[str, object]:
 
 def test_the_page_shows_tables_notes_and_methods(records: Records) -> None:
     page = page_of(records)
-    for text in ("0.800 [0.700, 0.900]", "8.00× [8.00×, 8.00×]", "made_up: 33.3% of the examples"):
+    for text in (
+        "<td>0.800<small> [0.700, 0.900]</small></td>",
+        "<td>8.00×<small> [8.00×, 8.00×]</small></td>",
+        "made_up: 33.3% of the examples",
+    ):
         assert text in page
     for name, info in METHODS.items():
-        assert f"<code>{name}</code> ({info.kind}): {info.label}" in page
-    assert data_of(page, "spec")["width"] == "container"
+        is_listed = f"<code>{name}</code> ({info.kind}): {info.label}" in page
+        assert is_listed == (name != "reference")
+    charts = data_of(page, "charts")
+    assert list(charts) == ["seconds", "flops"]
+    assert [chart["width"] for chart in charts.values()] == ["container"] * 2  # type: ignore[index]
+    assert page.count('type="radio"') == 2
+    assert "Not drawn" not in page
+
+
+def test_the_page_names_what_a_chart_leaves_out(records: Records) -> None:
+    costs = records.costs.copy()
+    costs.loc[costs["method"] == "similarity", "flops"] = 0.0
+    (note,) = re.findall(r'<p class="notes missing".*?</p>', page_of(replace(records, costs=costs)))
+    assert 'data-unit="flops"' in note
+    assert "Not drawn (no mAP or no counted FLOPs): Similarity." in note
 
 
 def test_nothing_is_loaded_from_elsewhere(records: Records) -> None:
@@ -54,7 +72,7 @@ def test_nothing_is_loaded_from_elsewhere(records: Records) -> None:
 def test_the_view_holds_text_scores_and_ranks(records: Records) -> None:
     view = data_of(page_of(records), "examples")
     assert view == json.loads(json.dumps(example_view(records, records.examples)))
-    assert view["methods"] == [{"name": name} for name in METHODS]
+    assert view["methods"] == [f"{info.label} ({name})" for name, info in METHODS.items()]
     assert view["reference"] == 1
     example = view["examples"][0]  # type: ignore[index]
     assert "".join(text for text, _ in example["segments"]) == "".join(SENTENCES)
@@ -73,6 +91,9 @@ def test_the_view_holds_text_scores_and_ranks(records: Records) -> None:
     assert hierarchical["ranks"] == [1, 2, 3, 3]
     assert hierarchical["measures"]["AP"] == 0.9
     assert hierarchical["measures"]["seconds"] == 1.0
+    # The reference has scores to compare with, but neither a cost nor an agreement with itself.
+    assert example["results"][1]["measures"] == {}
+    assert example["results"][1]["ranks"] == [1, 2, 3, 4]
     without_gold = view["examples"][1]  # type: ignore[index]
     assert (without_gold["gold"], without_gold["answer"]) == ([], None)
     assert without_gold["results"][0]["measures"]["AP"] is None
@@ -126,7 +147,11 @@ def test_the_command_writes_every_view(tmp_path: Path, capsys: pytest.CaptureFix
     main([str(tmp_path), "--examples", "1"])
     assert capsys.readouterr().out == f"{tmp_path / 'report.html'}\n"
     assert "The first 1 of 3 examples." in (tmp_path / "report.html").read_text()
-    views = [*(f"tables/curve.{kind}" for kind in ("md", "csv", "tex")), "figures/curve.png"]
+    views = [
+        *(f"tables/curve.{kind}" for kind in ("md", "csv", "tex")),
+        "figures/curve.png",
+        "figures/curve_flops.png",
+    ]
     assert all((tmp_path / view).stat().st_size > 0 for view in views)
 
 

@@ -1,6 +1,7 @@
 """Labels cover nothing where there is room, and as little as possible where there is none."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -44,6 +45,31 @@ def test_labels_are_clear_of_points_and_of_each_other(cells: list[tuple[int, int
     assert (labels[:, 2:] <= BOUNDS[2:]).all()
     for index, label in enumerate(labels):
         assert not any(do_overlap(label, other) for other in [*points, *labels[:index]])
+
+
+def crowd(seed: int) -> tuple[FloatArray, FloatArray]:
+    """Eight points close together, and the boxes of their labels."""
+    anchors = np.random.default_rng(seed).uniform([300, 300], [520, 360], (8, 2)).round()
+    points = np.hstack([anchors - 5, anchors + 5])
+    return anchors, boxes(place_labels(anchors, np.tile(SIZE, (8, 1)), points, BOUNDS, step=6.0))
+
+
+@pytest.mark.parametrize("seed", [3, 4, 8])
+def test_no_line_to_a_label_runs_under_another(seed: int) -> None:
+    anchors, labels = crowd(seed)
+    for own, (anchor, label) in enumerate(zip(anchors, labels, strict=True)):
+        start = np.clip(anchor, label[:2], label[2:])
+        line = start + np.linspace(0, 1, 12)[:, None] * (anchor - start)
+        for other in np.delete(labels, own, axis=0):
+            assert not ((line > other[:2]) & (line < other[2:])).all(axis=1).any()
+
+
+@pytest.mark.parametrize("seed", [2, 9])
+def test_no_label_is_nearer_to_another_point(seed: int) -> None:
+    anchors, labels = crowd(seed)
+    for own, label in enumerate(labels):
+        distances = np.hypot(*(np.clip(anchors, label[:2], label[2:]) - anchors).T)
+        assert np.argmin(distances) == own
 
 
 def test_without_room_the_least_is_covered() -> None:

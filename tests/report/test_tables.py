@@ -18,7 +18,7 @@ def test_results_have_an_arrow_per_metric_and_an_interval_per_mean(records: Reco
         *("Method", "Examples", "mAP ↑", "Speedup ↑", "Spearman ↑", "Pearson ↑"),
         *("Top-1 hit ↑", "Recall@3 ↑", "Gold AP ↑"),
     ]
-    assert table.iloc[2].tolist() == [
+    assert table.iloc[1].tolist() == [
         *("hierarchical", "3", "0.800 [0.700, 0.900]", "8.00× [8.00×, 8.00×]"),
         *("0.900 [0.800, 1.000]", "0.800 [0.800, 0.800]", "1.000 [1.000, 1.000]"),
         *("0.700 [0.700, 0.700]", "0.600 [0.600, 0.600]"),
@@ -28,15 +28,29 @@ def test_results_have_an_arrow_per_metric_and_an_interval_per_mean(records: Reco
 def test_costs_are_per_example(records: Records) -> None:
     table = cost_table(summarise(records))
     assert dict(table.iloc[1]) == {
-        "Method": "reference",
-        "FLOP saving ↑": "2.00× [2.00×, 2.00×]",
-        "FLOPs ↓": "4e+09",
+        "Method": "hierarchical",
+        "FLOP saving ↑": "8.00× [8.00×, 8.00×]",
+        "FLOPs ↓": "1e+09",
         "Forward passes ↓": "5.0",
-        "Computed tokens ↓": "400",
+        "Computed tokens ↓": "100",
         "Reused tokens": "90",
-        "Seconds ↓": "4.4",
+        "Seconds ↓": "1.1",
         "Peak memory [MiB] ↓": "–",
     }
+
+
+def test_a_speedup_without_a_model_is_only_bounded(records: Records) -> None:
+    summary = summarise(records)
+    is_fast = summary["method"] == "similarity"
+    for name in ("speedup", "speedup_low", "speedup_high"):
+        summary.loc[is_fast, name] = 20000.0
+    with_model = results_table(summary).iloc[2]
+    assert with_model["Speedup ↑"] == "20000.00× [20000.00×, 20000.00×]"
+    summary.loc[is_fast, "forward_passes"] = 0.0
+    assert results_table(summary).iloc[2]["Speedup ↑"] == ">1000×"
+    assert "Methods of 0 forward passes run no model" in " ".join(notes(summary, manifest()))
+    summary.loc[is_fast, "speedup"] = 32.0
+    assert results_table(summary).iloc[2]["Speedup ↑"].startswith("32.00×")
 
 
 def test_one_example_has_no_interval_and_none_is_a_dash(records: Records) -> None:
@@ -51,7 +65,7 @@ def test_one_example_has_no_interval_and_none_is_a_dash(records: Records) -> Non
             costs=only(records.costs, example),
             metrics=only(records.metrics, example),
         )
-        rows[example] = results_table(summarise(one)).iloc[2]
+        rows[example] = results_table(summarise(one)).iloc[1]
     assert rows["example-0"]["mAP ↑"] == "0.900"
     assert rows["example-0"]["Speedup ↑"] == "8.00×"
     assert rows["example-1"]["mAP ↑"] == "–"
@@ -60,8 +74,10 @@ def test_one_example_has_no_interval_and_none_is_a_dash(records: Records) -> Non
 def test_notes_say_what_is_left_out(records: Records, tmp_path: Path) -> None:
     text = " ".join(notes(summarise(records), records.manifest))
     assert "made_up: 33.3% of the examples have no outlier" in text
-    assert "mAP: over 2 examples" in text
-    assert "Speedup: over 3 examples" in text
+    assert "mAP: over 2 examples." in text
+    assert "Speedup: over 3 examples." in text
+    assert "Exact methods have a mAP of 1 by definition" in text
+    assert "run no model" not in text
     assert "4 examples read, dropped: 1 for empty response" in text
     assert "target tiny (float32, eager, cpu)" in text
     assert "not finished" not in text
@@ -73,13 +89,16 @@ def test_notes_say_what_is_left_out(records: Records, tmp_path: Path) -> None:
     assert "No naive leave-one-out ran: speedup and FLOP saving cannot be told." in text
     assert "continued 1 times" in text
     assert "The run is not finished" in text
+    assert "Exact methods" not in text
     assert "Speedup ↑" not in results_table(summarise(unfinished)).columns
 
 
 def test_markdown_keeps_bars_inside_cells(records: Records) -> None:
     summary = summarise(records)
     summary["method"] = summary["method"].replace("similarity", "a|b")
-    lines = markdown(summary, records.manifest).splitlines()
+    text = markdown(summary, records.manifest)
+    assert "reference" not in text
+    lines = text.splitlines()
     rows = [line for line in lines if line.startswith("| a\\|b")]
     assert [row.replace("\\|", "").count("|") for row in rows] == [10, 9]
     assert f"- `similarity` (baseline): {METHODS['similarity'].label}" in lines
