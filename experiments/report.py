@@ -1,6 +1,7 @@
-"""Rebuild the tables, the figures and the HTML report of a run from its records.
+"""Rebuild the tables, the figures and the HTML report of runs from their records.
 
     python -m experiments.report RUN_DIR [--examples 50]
+    python -m experiments.report RUN_DIR RUN_DIR ... --output DIR      one report of several runs
 
 Works on finished and on unfinished runs; needs neither torch nor a GPU.
 """
@@ -21,15 +22,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run_dir", type=Path, help="folder with manifest.json and records")
+    parser.add_argument(
+        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="with manifest.json and records"
+    )
+    parser.add_argument("--output", type=Path, help="where to write; one run: its own folder")
     parser.add_argument(
         "--examples", type=int, default=NUM_EXAMPLES, help="examples shown in the HTML at most"
     )
     options = parser.parse_args(arguments)
     if options.examples < 1:
         parser.error(f"--examples must be at least 1, got {options.examples}")
+    if options.output is None and len(options.run_dirs) > 1:
+        parser.error("several runs need --output DIR")
+    output = options.output or options.run_dirs[0]
     try:
-        print(build_report(options.run_dir, options.examples))
+        print(build_report(options.run_dirs, output, options.examples))
     except AttribotError as error:
         parser.exit(1, f"{error}\n")
 

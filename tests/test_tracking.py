@@ -63,7 +63,7 @@ def history(records: list[Record]) -> list[dict[str, Any]]:
 def track(run_dir: Path, tracker: Tracker, naive: str | None = "loo_naive") -> list[Record]:
     of = manifest(naive)
     continue_run(run_dir, of)
-    build_report(run_dir)
+    build_report([run_dir], run_dir)
     with tracker.start(of.config, of, run_dir) as tracked:
         for example, method in pairs(of, examples()):
             _, cost, metrics = pair_rows(example, method)

@@ -1,12 +1,12 @@
-"""All views of a run's records at once: tables, figures and HTML report."""
+"""All views of the records of runs at once: tables, figures and HTML report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attribot.errors import RecordsError
-from attribot.records import read_records
+from attribot.records import merge_records, read_records
 from attribot.report.curve import CostUnit, curve_of
 from attribot.report.figures import draw_curve
 from attribot.report.html import render_report
@@ -18,22 +18,28 @@ NUM_EXAMPLES = 50
 FIGURES: Mapping[CostUnit, str] = {"seconds": "curve.png", "flops": "curve_flops.png"}
 
 
-def build_report(run_dir: Path, num_examples: int = NUM_EXAMPLES) -> Path:
-    """Write tables, figures and `report.html` into the run folder; returns the path of the last.
+def build_report(
+    run_dirs: Sequence[Path], output: Path, num_examples: int = NUM_EXAMPLES
+) -> Path:
+    """Write tables, figures and `report.html` of one or more runs into the folder `output`.
+
+    Returns the path of the report.
 
     Raises:
-        RecordsError: the folder holds no run, or a run without any result yet.
+        RecordsError: a folder holds no run, no run has a result yet, or the runs differ in more
+            than their examples.
     """
-    records = read_records(run_dir)
+    records = merge_records([read_records(run_dir) for run_dir in run_dirs])
     summary = summarise(records)
     if summary.empty:
         raise RecordsError(
-            f"{run_dir} holds no result yet: wait until a method has attributed an example"
+            f"{', '.join(map(str, run_dirs))}: no result yet; wait until a method has attributed "
+            "an example"
         )
     curves = {unit: curve_of(summary, records.manifest, unit) for unit in FIGURES}
-    write_tables(summary, records.manifest, run_dir / "tables")
+    write_tables(summary, records.manifest, output / "tables")
     for unit, name in FIGURES.items():
-        draw_curve(curves[unit], run_dir / "figures" / name)
-    report = run_dir / "report.html"
+        draw_curve(curves[unit], output / "figures" / name)
+    report = output / "report.html"
     report.write_text(render_report(records, summary, curves, num_examples), encoding="utf-8")
     return report
