@@ -26,6 +26,10 @@ class NonFiniteLogitsError(AttribotError, ArithmeticError):
     """The model produced NaN or infinite log-likelihoods."""
 
 
+class ParityError(AttribotError, ArithmeticError):
+    """Fast scoring does not agree with naive scoring."""
+
+
 class ModelNotFoundError(AttribotError, FileNotFoundError):
     """A model directory, file or hub id that cannot be loaded."""
 

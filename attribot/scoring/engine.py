@@ -44,12 +44,15 @@ class LikelihoodEngine:
         What a model does not admit takes the next slower way, with one warning; see `refusals`.
     batch_size: sequences per pass of the naive and cached strategies.
     max_tokens_per_pass: of the packed strategy; bounds its memory.
+    all_logits: naive and cached scoring compute logits at every position, not only those that
+        predict the response: what the paper's code does, to be measured against.
     """
 
     model: PreTrainedModel
     strategy: Strategy = "packed"
     batch_size: int = 1
     max_tokens_per_pass: int = 2048
+    all_logits: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
@@ -110,7 +113,7 @@ class LikelihoodEngine:
             else:
                 is_cached = self.taken_strategy == "cached"
                 values, work = score_padded(
-                    self.model, list(index), response, self.batch_size, is_cached
+                    self.model, list(index), response, self.batch_size, is_cached, self.all_logits
                 )
         self._check_finite(values)
         return values[[index[prompt] for prompt in prompts]], self._cost(work, len(response))
@@ -166,6 +169,11 @@ class LikelihoodEngine:
             forward_passes=len(work),
             computed_tokens=sum(computed for computed, _ in work),
             reused_tokens=sum(reused for _, reused in work),
-            flops=sum(self.geometry.pass_flops(*sequence, num_logits) for sequence in work),
+            flops=sum(
+                self.geometry.pass_flops(
+                    computed, reused, computed if self.all_logits else num_logits
+                )
+                for computed, reused in work
+            ),
             peak_memory_bytes=peak_memory_bytes(self.model.device),
         )

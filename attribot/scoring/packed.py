@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,8 @@ from attribot.scoring.packing import (
 )
 from attribot.scoring.padded import response_log_probs
 from attribot.types import BoolArray, FloatArray
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +103,32 @@ class PackedPasses:
         }
         out = np.empty((len(branches), len(response)))
         for number, row in enumerate(rows):
-            logits = self._forward(row, branches, states, len(response), device)
-            for place, index in enumerate(row):
-                own = logits[place * len(response) : (place + 1) * len(response)]
-                out[index] = response_log_probs(own, response)
+            self._score_row(row, branches, states, response, out)
             for index in [i for i in states if last_row[i] == number]:
                 del states[index]
         return out
+
+    def _score_row(
+        self,
+        row: Sequence[int],
+        branches: Sequence[Branch],
+        states: dict[int, BranchStates],
+        response: TokenIds,
+        out: FloatArray,
+    ) -> None:
+        """Fills the row's lines of `out`; a row that does not fit the memory is halved."""
+        try:
+            logits = self._forward(row, branches, states, len(response))
+        except torch.OutOfMemoryError:
+            if len(row) == 1:
+                raise
+            logger.warning("out of memory with %d branches in a pass: halving it", len(row))
+            for part in (row[: len(row) // 2], row[len(row) // 2 :]):
+                self._score_row(part, branches, states, response, out)
+            return
+        for place, index in enumerate(row):
+            own = logits[place * len(response) : (place + 1) * len(response)]
+            out[index] = response_log_probs(own, response)
 
     def _forward(
         self,
@@ -114,9 +136,9 @@ class PackedPasses:
         branches: Sequence[Branch],
         states: dict[int, BranchStates],
         num_logits: int,
-        device: torch.device,
     ) -> torch.Tensor:
         """Logits `[len(row) * num_logits, vocab_size]` at the end of every branch of the row."""
+        device = input_device(self.view)
         packed, wanted, start = [], [], 0
         for index in row:
             branch = branches[index]

@@ -24,10 +24,13 @@ def score_padded(
     response: TokenIds,
     batch_size: int,
     prefix_reuse: bool,
+    all_logits: bool = False,
 ) -> tuple[FloatArray, list[tuple[int, int]]]:
     """Log-likelihoods `[num_prompts, num_response_tokens]` [nats] of distinct prompts.
 
     The second value holds (computed tokens, reused tokens) of each sequence.
+
+    all_logits: compute logits at every position, as the paper's code does; see `LikelihoodEngine`.
     """
     sequences = [prompt + response[:-1] for prompt in prompts]
     reusable = [len(prompt) - 1 for prompt in prompts]
@@ -37,7 +40,7 @@ def score_padded(
     work = [(0, 0)] * len(prompts)
     for batch, following in zip(batches, [*batches[1:], None], strict=True):
         keeps_states = following is not None and following.num_reused > 0
-        rows, cache = _forward(model, batch, states, sequences, response, keeps_states)
+        rows, cache = _forward(model, batch, states, sequences, response, keeps_states, all_logits)
         out[list(batch.rows)] = rows
         if cache is not None:
             length = len(sequences[batch.rows[-1]])
@@ -54,6 +57,7 @@ def _forward(
     sequences: Sequence[TokenIds],
     response: TokenIds,
     keeps_states: bool,
+    all_logits: bool,
 ) -> tuple[FloatArray, DynamicCache | None]:
     """`[batch_size, num_response_tokens]` and the cache, where it is wanted."""
     device = input_device(model)
@@ -72,11 +76,12 @@ def _forward(
         position_ids=positions.expand(len(suffixes), -1).to(device),
         past_key_values=cache,
         use_cache=uses_cache,
-        logits_to_keep=wanted.to(device),
+        logits_to_keep=0 if all_logits else wanted.to(device),
     ).logits
+    first_kept = 0 if all_logits else min(starts)
     rows = []
     for row, start in enumerate(starts):
-        offset = start - min(starts)
+        offset = start - first_kept
         rows.append(response_log_probs(logits[row, offset : offset + num_logits], response))
     return np.stack(rows), cache if keeps_states else None
 

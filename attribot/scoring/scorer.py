@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from attribot.content_cache import ContentCache
+from attribot.errors import ParityError
 from attribot.models.internals import attention_mass, gradient_norms
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import HiddenSpans, Scores, TokenScores
+from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import peak_memory_bytes
 from attribot.scoring.engine import LikelihoodEngine, Strategy
-from attribot.types import BoolArray, Cost, IntArray, Response
+from attribot.types import BoolArray, Cost, FloatArray, IntArray, Response
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +28,17 @@ class ModelScorer:
     """A `Scorer` and `TokenScorer` on a language model.
 
     strategy, batch_size, max_tokens_per_pass: settings of the engine; see `LikelihoodEngine`.
+    verify: score the first, the last and a middle prompt of every call naively as well, and fail
+        where the difference exceeds `verify_tolerance` [nats per response]. Its time is not
+        counted as cost, but stands in wall seconds: never time a method with it.
     """
 
     language_model: LanguageModel
     strategy: Strategy = "packed"
     batch_size: int = 1
     max_tokens_per_pass: int = 2048
+    verify: bool = False
+    verify_tolerance: float = 1e-3
 
     @cached_property
     def engine(self) -> LikelihoodEngine:
@@ -46,7 +56,24 @@ class ModelScorer:
         encoded = [self.language_model.encode_prompt(prompt).token_ids for prompt in prompts]
         self.language_model.check_length(max(map(len, encoded)), len(response_ids))
         values, cost = self.engine.token_log_likelihoods(encoded, response_ids)
+        if self.verify:
+            self._verify(encoded, response_ids, values)
         return Scores(values, cost)
+
+    def _verify(self, prompts: Sequence[TokenIds], response: TokenIds, values: FloatArray) -> None:
+        """Raises ParityError where a sample of the values is not what naive scoring gives."""
+        sample = sorted({0, len(prompts) // 2, len(prompts) - 1})
+        naive = replace(self.engine, strategy="naive")
+        expected, _ = naive.token_log_likelihoods([prompts[i] for i in sample], response)
+        largest = float(np.abs(values[sample].sum(axis=1) - expected.sum(axis=1)).max())
+        logger.info("parity with naive scoring: within %.2g nats", largest)
+        if largest > self.verify_tolerance:
+            raise ParityError(
+                f"{self.engine.taken_strategy} scoring of {self.language_model.name} in "
+                f"{self.language_model.dtype} differs from naive scoring by {largest:.2g} nats, "
+                f"more than verify_tolerance={self.verify_tolerance:.2g}: use scorer=naive and "
+                f"report the model and the version of transformers"
+            )
 
     def score_masked(
         self,

@@ -16,7 +16,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 from attribot.models.language_model import LanguageModel
 
-Architecture = Literal["llama", "qwen2", "mistral", "gpt2", "gemma3"]
+Architecture = Literal["llama", "qwen2", "qwen3", "mistral", "gpt2", "gemma3"]
 
 BOS, PAD, END, TURN = "<s>", "<pad>", "<|im_end|>", "<|im_start|>"
 
@@ -108,6 +108,8 @@ def _config(
     }
     if architecture == "llama":
         return transformers.LlamaConfig(**shared)
+    if architecture == "qwen3":
+        return transformers.Qwen3Config(**shared)
     if architecture == "mistral":
         return transformers.MistralConfig(**shared, sliding_window=sliding_window)
     if architecture == "gemma3":
@@ -142,9 +144,9 @@ def tiny_language_model(
     """A float32 model of `architecture` with seeded random weights, in eval mode.
 
     sliding_window: of the layers that have one (all of Mistral's, all but the first of Qwen2's,
-        the even ones of Gemma-3); Llama and GPT-2 have none.
+        the even ones of Gemma-3); Llama, Qwen3 and GPT-2 have none.
     """
-    if sliding_window is not None and architecture in ("llama", "gpt2"):
+    if sliding_window is not None and architecture in ("llama", "qwen3", "gpt2"):
         raise ValueError(f"{architecture} has no sliding window")
     tokenizer = tiny_tokenizer(architecture, vocab_size)
     config = _config(architecture, tokenizer, num_layers, max_positions, sliding_window)

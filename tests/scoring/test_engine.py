@@ -1,4 +1,5 @@
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ RESPONSE = (5, 17, 101, 23, 7)
 MODELS = {
     "llama": {},
     "qwen2": {},
+    "qwen3": {},
     "mistral": {},
     "gpt2": {},
     "gemma3": {},
@@ -45,6 +47,7 @@ def leave_one_out_prompts(seed=0, num_sources=7, length=59):
     "settings",
     [
         *({"strategy": s, "batch_size": b} for s in ("naive", "cached") for b in (1, 3, 7)),
+        *({"strategy": s, "all_logits": True, "batch_size": 3} for s in ("naive", "cached")),
         *({"strategy": "packed", "max_tokens_per_pass": n} for n in (1, 61, 173, 4096)),
     ],
     ids=str,
@@ -163,6 +166,17 @@ def test_flops_agree_with_the_counter_of_pytorch(architecture):
     assert counter.get_total_flops() == pytest.approx(expected, rel=2e-3)
 
 
+def test_all_logits_cost_more_and_change_nothing():
+    model = tiny_language_model("llama").model
+    prompts = leave_one_out_prompts()
+    few = LikelihoodEngine(model, "naive").token_log_likelihoods(prompts, RESPONSE)[1]
+    every = LikelihoodEngine(model, "naive", all_logits=True)
+    cost = every.token_log_likelihoods(prompts, RESPONSE)[1]
+    num_more = few.computed_tokens - len(RESPONSE) * few.forward_passes
+    geometry = every.geometry
+    assert cost.flops - few.flops == 2 * geometry.hidden_size * geometry.vocab_size * num_more
+
+
 def test_reused_tokens_cost_only_their_attention():
     geometry = ModelGeometry(2, 12, 12, 31, 1000, 2000)
     whole = geometry.pass_flops(10, 0, 3)
@@ -176,3 +190,50 @@ def test_geometry_counts_the_blocks_matrices_only():
     geometry = ModelGeometry.of(model)
     assert geometry.block_parameters == len(decoder_layers(model)) * per_layer
     assert geometry.attention_width == 24
+
+
+def test_a_row_that_does_not_fit_the_memory_is_halved(monkeypatch, caplog):
+    model = tiny_language_model("llama").model
+    prompts = leave_one_out_prompts()
+    engine = LikelihoodEngine(model)
+    expected, _ = engine.token_log_likelihoods(prompts, RESPONSE)
+    forward = engine.packed_passes.view.forward
+
+    def small_memory(*args, input_ids, **kwargs):
+        if input_ids.shape[1] > 100:
+            raise torch.OutOfMemoryError("made up")
+        return forward(*args, input_ids=input_ids, **kwargs)
+
+    monkeypatch.setattr(engine.packed_passes.view, "forward", small_memory)
+    values, _ = engine.token_log_likelihoods(prompts, RESPONSE)
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    assert "halving" in caplog.text
+
+
+def test_one_branch_that_does_not_fit_is_an_error(monkeypatch):
+    engine = LikelihoodEngine(tiny_language_model("llama").model)
+
+    def no_memory(*_, **__):
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(engine.packed_passes.view, "forward", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.token_log_likelihoods(leave_one_out_prompts(), RESPONSE)
+
+
+def test_the_model_itself_is_left_as_it_was():
+    model = tiny_language_model("llama").model
+    engine = LikelihoodEngine(model)
+    engine.token_log_likelihoods(leave_one_out_prompts(), RESPONSE)
+    assert model.config._attn_implementation == "sdpa"
+    view = dict(engine.packed_passes.view.named_parameters())
+    assert all(view[name] is parameter for name, parameter in model.named_parameters())
+
+
+def test_threads_share_an_engine():
+    engine = LikelihoodEngine(tiny_language_model("llama").model)
+    sets = [leave_one_out_prompts(seed) for seed in range(4)]
+    expected = [engine.token_log_likelihoods(prompts, RESPONSE)[0] for prompts in sets]
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda p: engine.token_log_likelihoods(p, RESPONSE)[0], sets))
+    np.testing.assert_allclose(values, expected, atol=1e-6)

@@ -14,6 +14,7 @@ PROMPT = tuple(int(i) for i in np.random.default_rng(5).integers(4, 300, size=53
 MODELS = {
     "llama": {},
     "qwen2": {},
+    "qwen3": {},
     "mistral": {},
     "gpt2": {},
     "gemma3": {},
