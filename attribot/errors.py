@@ -34,6 +34,10 @@ class ModelNotFoundError(AttribotError, FileNotFoundError):
     """A model directory, file or hub id that cannot be loaded."""
 
 
+class MissingExtraError(AttribotError, ImportError):
+    """An optional package is not installed."""
+
+
 class RecordsError(AttribotError, OSError):
     """Records cannot be read or written; what was written before stays intact."""
 

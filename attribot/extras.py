@@ -5,16 +5,18 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from attribot.errors import MissingExtraError
+
 
 def import_extra(module: str, extra: str) -> ModuleType:
     """The module of an optional package.
 
     Raises:
-        ImportError: it is not installed; the message names the extra of attribot that brings it.
+        MissingExtraError: it is not installed; the message names the extra that brings it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise MissingExtraError(
             f"{module} is not installed; it comes with: pip install 'attribot[{extra}]'"
         ) from error

@@ -29,7 +29,7 @@ class Progress:
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}  {task.fields[what]}"),
+            TextColumn("{task.fields[left]}  {task.fields[what]}", markup=False),
             console=self._console,
             disable=not (enabled and self._console.is_terminal),
             transient=True,
@@ -41,7 +41,8 @@ class Progress:
         left = self._time_left(index)
         self._bar.update(self._task, completed=index, left=left, what=f"{example_id}  {step}")
         if self._enabled and not self._console.is_terminal and index != self._shown:
-            self._console.print(f"example {index + 1}/{self.num_examples}  {example_id}  {left}")
+            text = f"example {index + 1}/{self.num_examples}  {example_id}  {left}"
+            self._console.print(text, markup=False)
         self._shown = index
 
     def _time_left(self, index: int) -> str:

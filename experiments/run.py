@@ -14,15 +14,17 @@ from typing import Any
 import hydra
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
 from attribot.content_cache import ContentCache
-from attribot.errors import AttribotError
+from attribot.errors import AttribotError, InvalidInputError
 from attribot.manifest import run_id
 from attribot.models.generation import GenerationSettings
 from attribot.models.language_model import LanguageModel
@@ -47,14 +49,16 @@ WITHOUT_INFLUENCE = (
 
 def build_experiment(config: DictConfig) -> Experiment:
     """Everything a composed configuration names, loaded; each model once."""
-    plain: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
-        config, resolve=True, throw_on_missing=True
-    )
+    plain = plain_values(config)
     identity = run_id(plain, WITHOUT_INFLUENCE)
     set_threads(config.num_threads)
     attributors = {
         name: instantiate(method.method, _convert_="all") for name, method in config.methods.items()
     }
+    # What a user may have mistyped is read first: loading models can take minutes.
+    proxy = ["proxy"] if config.get("proxy") else []
+    check_roles(attributors, ["target", "embedder", *proxy])
+    examples = instantiate(config.dataset).load()
     needed = {"target"}.union(*(roles(attributor) for attributor in attributors.values()))
     models = load_models(config, needed)
     embedder = {"embedder": instantiate(config.embedder)} if "embedder" in needed else {}
@@ -65,7 +69,6 @@ def build_experiment(config: DictConfig) -> Experiment:
         methods[name] = Method(
             method.label, method.kind, attributors[name], {**scorers, **embedder}
         )
-    check_roles(methods)
     return Experiment(
         run_id=identity,
         run_dir=Path(config.output_dir) / f"{config.name}-{identity}",
@@ -74,7 +77,7 @@ def build_experiment(config: DictConfig) -> Experiment:
         methods=methods,
         naive=config.naive if config.naive in methods else None,
         dataset_name=HydraConfig.get().runtime.choices["dataset"],
-        examples=instantiate(config.dataset).load(),
+        examples=examples,
         splitter=instantiate(config.splitter),
         template=instantiate(config.template),
         generation=GenerationSettings(**config.generation),
@@ -86,10 +89,22 @@ def build_experiment(config: DictConfig) -> Experiment:
     )
 
 
+def plain_values(config: DictConfig) -> dict[str, Any]:
+    """The configuration, resolved; raises InvalidInputError where the user has to give a value."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise InvalidInputError(
+            f"{error.full_key} has no value: add {error.full_key}=... to the command"
+        ) from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
 def load_models(config: DictConfig, needed: Collection[str]) -> dict[str, LanguageModel]:
     """The models of the needed roles; a proxy made of the target shares its weights."""
     models = {"target": instantiate(config.target)}
-    if "proxy" in needed and config.get("proxy"):
+    if "proxy" in needed:
         if config.proxy.get("base") == config.target:
             settings = OmegaConf.masked_copy(config.proxy, [k for k in config.proxy if k != "base"])
             models["proxy"] = instantiate(settings, _partial_=True)(base=models["target"])
@@ -105,7 +120,7 @@ def report_dropped(experiment: Experiment, console: Console) -> None:
         f"{experiment.dataset_name}: {len(loaded.examples)} of {loaded.num_read} examples"
     )
     for reason, count in loaded.dropped.items():
-        console.print(f"  {count} left out: {reason}")
+        console.print(f"  {count} left out: {reason}", markup=False)
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
@@ -113,18 +128,32 @@ def main(config: DictConfig) -> float:
     """One run; returns the objective of sweepers."""
     logging.captureWarnings(True)
     disable_progress_bar()
+    for chatty in ("bm25s", "sentence_transformers"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     console = Console()
     try:
         experiment = build_experiment(config)
         report_dropped(experiment, console)
         summary = run(experiment)
-    except AttribotError as error:
+    except (AttribotError, InstantiationException) as error:
+        own = own_error(error)
+        if own is None:
+            raise
         # The message says what to do; a traceback through Hydra would bury it.
-        console.print(f"[bold red]error[/]: {error}", highlight=False)
+        message = f"[bold red]error[/]: {escape(str(own))}"
+        Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
     print_summary(summary, console)
     print_paths(experiment.run_dir, console)
     return objective(summary)
+
+
+def own_error(error: BaseException) -> AttribotError | None:
+    """The error of attribot that Hydra wrapped when it built an object; None: not one of ours."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, AttribotError):
+        cause = cause.__cause__
+    return cause
 
 
 def print_summary(summary: pd.DataFrame, console: Console) -> None:
@@ -136,7 +165,7 @@ def print_summary(summary: pd.DataFrame, console: Console) -> None:
     for _, row in summary[summary["dataset"] == summary["dataset"].iloc[-1]].iterrows():
         low, high = row["average_precision_low"], row["average_precision_high"]
         table.add_row(
-            row["label"],
+            escape(row["label"]),
             f"{row['average_precision']:.2f} [{low:.2f}, {high:.2f}]",
             _times(row.get("speedup", math.nan)),
             _times(row.get("flops_saving", math.nan)),
@@ -164,7 +193,7 @@ def print_paths(run_dir: Path, console: Console) -> None:
         ("report", run_dir / "report.html"),
         *(("W&B run", path) for path in sorted((run_dir / "wandb").glob("offline-run-*"))),
     ):
-        console.print(f"{what:>8}  {path}", highlight=False, soft_wrap=True)
+        console.print(f"{what:>8}  {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 def objective(summary: pd.DataFrame) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,7 @@ from attribot.context.partition import SentenceSplitter
 from attribot.data.loading import LoadedExamples
 from attribot.errors import EmptyResponseError, InvalidInputError
 from attribot.evaluation.evaluator import FaithfulnessEvaluation
-from attribot.manifest import (
-    MethodKind,
-)
+from attribot.manifest import MethodKind
 from attribot.models.generation import GenerationSettings
 from attribot.models.language_model import LanguageModel
 from attribot.pipeline import (
@@ -33,6 +31,7 @@ from attribot.recording import RecordWriter
 from attribot.records import read_records
 from attribot.report.build import build_report
 from attribot.report.summary import summarise
+from attribot.scoring.base import Embedder
 from attribot.scoring.scorer import ModelScorer, StoredScorer
 from attribot.tracking import TrackedRun, Tracker
 from attribot.types import Cost, Response
@@ -99,13 +98,13 @@ def run(experiment: Experiment) -> pd.DataFrame:
     with RecordWriter(experiment.run_dir, manifest_of(experiment)) as writer:
         if writer.is_finished:
             logger.info("%s is complete: only its report is rebuilt", experiment.run_dir)
-            build_report(experiment.run_dir)
+            build_report([experiment.run_dir], experiment.run_dir)
             return summarise(read_records(experiment.run_dir))
         tracking = experiment.tracker.start(experiment.config, writer.manifest, experiment.run_dir)
         with tracking as tracked:
             warm_up(experiment)
             run_examples(experiment, writer, tracked)
-            build_report(experiment.run_dir)
+            build_report([experiment.run_dir], experiment.run_dir)
             summary = summarise(read_records(experiment.run_dir))
             tracked.finish(summary, experiment.run_dir)
     return summary
@@ -131,6 +130,11 @@ def run_examples(experiment: Experiment, writer: RecordWriter, tracked: TrackedR
                 dropped["empty response"] = dropped.get("empty response", 0) + 1
                 continue
             run_example(experiment, posed, index, writer, tracked, progress)
+    if dropped.get("empty response", 0) == len(experiment.examples.examples):
+        raise InvalidInputError(
+            f"the target model gave an empty response to all {len(experiment.examples.examples)} "
+            f"examples: check its chat template, or choose an instruction-tuned model"
+        )
     writer.finish(replace(writer.manifest.dataset, dropped=dropped))
 
 
@@ -184,13 +188,14 @@ def run_example(
 
 def warm_up(experiment: Experiment) -> None:
     """One short scoring per model, so that no method's time holds first-call work."""
-    for name, method in experiment.methods.items():
-        logger.debug("warming up the scorers of %s", name)
+    for method in experiment.methods.values():
         for scorer in method.scorers.values():
             if isinstance(scorer, ModelScorer):
                 ids = scorer.language_model.encode_prompt("warm-up").token_ids
                 response = Response("", ids[-2:], scorer.language_model.tokenizer_sha, False)
                 scorer.score(["warm-up", "warm-up twice"], response)
+            elif isinstance(scorer, Embedder):
+                scorer.embed(["warm-up"])
 
 
 def roles(attributor: object) -> tuple[str, ...]:
@@ -203,11 +208,11 @@ def roles(attributor: object) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def check_roles(methods: Mapping[str, Method]) -> None:
-    """Raises InvalidInputError when a method asks for a role that no model fills."""
-    for name, method in methods.items():
-        if missing := set(roles(method.attributor)) - set(method.scorers):
+def check_roles(attributors: Mapping[str, Attributor], filled: Collection[str]) -> None:
+    """Raises InvalidInputError when a method asks for a role that is not among those `filled`."""
+    for name, attributor in attributors.items():
+        if missing := set(roles(attributor)) - set(filled):
             raise InvalidInputError(
                 f"the method {name!r} asks for the role(s) {sorted(missing)}, but only "
-                f"{sorted(method.scorers)} are filled: choose a model@<role>= or an embedder="
+                f"{sorted(filled)} are filled: choose a model@<role>= or an embedder="
             )

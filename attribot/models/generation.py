@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from attribot.content_cache import ContentCache
-from attribot.errors import InvalidInputError
+from attribot.errors import EmptyResponseError, InvalidInputError
 from attribot.models.language_model import LanguageModel
 from attribot.types import Response
 
@@ -51,7 +51,7 @@ def generate_response(
     sample, of the distribution that is attributed later. Global random state is left as it was.
 
     Raises:
-        InvalidInputError: the model ended its turn without saying anything.
+        EmptyResponseError: the model ended its turn without saying anything.
         PromptTooLongError: prompt plus `max_new_tokens` exceed the context window.
     """
     settings = GenerationSettings(max_new_tokens, temperature, seed)
@@ -83,7 +83,8 @@ def response_from_text(model: LanguageModel, text: str, add_end_token: bool = Tr
         for a text that was cut.
 
     Raises:
-        InvalidInputError: the text is empty, or the model has no end-of-turn token to add.
+        EmptyResponseError: the text is empty.
+        InvalidInputError: the model has no end-of-turn token to add.
     """
     token_ids = tuple(model.tokenizer(text, add_special_tokens=False)["input_ids"])
     if add_end_token:
@@ -161,7 +162,7 @@ def _response(
     model: LanguageModel, text: str, token_ids: tuple[int, ...], has_end_token: bool
 ) -> Response:
     if not text.strip():
-        raise InvalidInputError(
+        raise EmptyResponseError(
             f"the response of {model.name} is empty: there is no text to attribute. Ask for an "
             f"answer in the query, use an instruction-tuned model, or pass a response of your own"
         )

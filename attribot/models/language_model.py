@@ -18,6 +18,9 @@ from attribot.types import IntArray, Response
 
 # Llama-3.x templates print today's date unless told one; a prompt must not change overnight.
 TEMPLATE_DATE = "26 Jul 2024"
+# Finds where a chat template puts the user's text; a short text might also stand in the template.
+_MARKED_TURN = "\N{LEFT CEILING}turn\N{RIGHT CEILING}"
+_BITS_OF_BYTES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +91,17 @@ class LanguageModel:
 
     @cached_property
     def weights_sha(self) -> str:
-        """Identifies the weights: names, shapes, types and 24 sampled values of every tensor."""
+        """Identifies the weights: name, shape, type, sum of bits and 24 values of every tensor.
+
+        The sum changes with any single weight, the values with most reorderings; both are cheap
+        where the tensor lies, which hashing all bytes of a large model is not.
+        """
         digest = hashlib.sha256()
         for name, tensor in self.model.named_parameters():
             flat = tensor.detach().reshape(-1)
             picks = [i * (flat.numel() - 1) // 23 for i in range(24)]
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            total = flat.view(_BITS_OF_BYTES[flat.element_size()]).sum(dtype=torch.int64).item()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}{total}".encode())
             digest.update(flat[picks].float().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
@@ -119,6 +127,11 @@ class LanguageModel:
         )
         return str(rendered)
 
+    @cached_property
+    def _turn_offset(self) -> int:
+        """Char position of the user's text in what `render` gives."""
+        return self.render(_MARKED_TURN).find(_MARKED_TURN)
+
     def encode_prompt(self, prompt: str) -> EncodedPrompt:
         """Ids of one user turn. The BOS comes from the template where there is one.
 
@@ -128,8 +141,8 @@ class LanguageModel:
         # Several templates trim the user turn: trimming here keeps the offsets in step.
         stripped = prompt.strip()
         text = self.render(stripped)
-        position = text.find(stripped)
-        if position < 0:
+        position = self._turn_offset
+        if position < 0 or not text.startswith(stripped, position):
             raise InvalidInputError(f"the chat template of {self.name} rewrites the user's text")
         encoding = self.tokenizer(
             text,

@@ -18,9 +18,7 @@ NUM_EXAMPLES = 50
 FIGURES: Mapping[CostUnit, str] = {"seconds": "curve.png", "flops": "curve_flops.png"}
 
 
-def build_report(
-    run_dirs: Sequence[Path], output: Path, num_examples: int = NUM_EXAMPLES
-) -> Path:
+def build_report(run_dirs: Sequence[Path], output: Path, num_examples: int = NUM_EXAMPLES) -> Path:
     """Write tables, figures and `report.html` of one or more runs into the folder `output`.
 
     Returns the path of the report.

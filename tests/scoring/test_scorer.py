@@ -1,0 +1,209 @@
+"""Texts in, log-likelihoods out: what a scorer adds to the engine, and what is kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from attribot.content_cache import ContentCache
+from attribot.errors import InvalidInputError, PromptTooLongError
+from attribot.models.generation import response_from_text
+from attribot.models.language_model import LanguageModel
+from attribot.scoring.base import Scorer, Scores, TokenScorer
+from attribot.scoring.engine import Strategy
+from attribot.scoring.scorer import ModelScorer, StoredScorer
+from attribot.types import Cost, FloatArray, Response
+from tests.models.tiny import Architecture, tiny_language_model
+from tests.oracle import naive_token_log_likelihoods
+
+TOLERANCE = 1e-4
+PROMPTS = (
+    "The castle stands on a hill. The king built it. Who built the castle?",
+    "The king built it. Who built the castle?",
+    "The castle stands on a hill. Who built the castle?",
+    "Who built the castle?",
+    "Wer baute die Burg? 🏰 Der König.",
+)
+ANSWER = "The king of the north."
+
+
+def oracle(model: LanguageModel, response_ids: tuple[int, ...]) -> FloatArray:
+    encoded = [model.encode_prompt(prompt).token_ids for prompt in PROMPTS]
+    return naive_token_log_likelihoods(model, encoded, response_ids)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("strategy", get_args(Strategy))
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_every_strategy_and_batch_size_equals_the_oracle(
+    architecture: Architecture, strategy: Strategy, batch_size: int
+) -> None:
+    model = tiny_language_model(architecture)
+    response = response_from_text(model, ANSWER)
+    scores = ModelScorer(model, strategy, batch_size).score(PROMPTS, response)
+    expected = oracle(model, response.token_ids)
+    np.testing.assert_allclose(scores.token_log_likelihoods, expected, atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(scores.log_likelihoods, expected.sum(axis=1), atol=TOLERANCE)
+    assert scores.token_log_likelihoods.dtype == np.float64
+
+
+@pytest.mark.parametrize("has_end_token", [True, False])
+def test_another_tokenizer_encodes_the_response_anew(has_end_token: bool) -> None:
+    writer = tiny_language_model("llama")
+    reader = tiny_language_model("qwen2", vocab_size=277, seed=3)
+    response = response_from_text(writer, ANSWER, add_end_token=has_end_token)
+    own = tuple(reader.tokenizer(ANSWER, add_special_tokens=False)["input_ids"])
+    own += (reader.tokenizer.eos_token_id,) * has_end_token
+    assert own != response.token_ids
+    scores = ModelScorer(reader).score(PROMPTS, response)
+    np.testing.assert_allclose(
+        scores.token_log_likelihoods, oracle(reader, own), atol=TOLERANCE, rtol=0
+    )
+
+
+def test_double_bos_is_scored_as_asked() -> None:
+    """The ids differ from the usual ones by one more BOS in front, and so do the likelihoods."""
+    once, twice = tiny_language_model("llama"), tiny_language_model("llama", double_bos=True)
+    response = response_from_text(once, ANSWER)
+    bos = (once.tokenizer.bos_token_id,)
+    encoded = [bos + once.encode_prompt(prompt).token_ids for prompt in PROMPTS]
+    expected = naive_token_log_likelihoods(once, encoded, response.token_ids)
+    values = ModelScorer(twice).score(PROMPTS, response).token_log_likelihoods
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    usual = ModelScorer(once).score(PROMPTS, response).token_log_likelihoods
+    assert np.abs(values - usual).max() > 100 * TOLERANCE
+
+
+def test_a_prompt_that_fits_exactly_is_scored_and_one_more_token_is_refused() -> None:
+    """The longest prompt decides, wherever it stands; nothing is cut to make it fit."""
+    usual = tiny_language_model("llama")
+    response = response_from_text(usual, ANSWER)
+    lengths = {prompt: len(usual.encode_prompt(prompt).token_ids) for prompt in PROMPTS}
+    longest = max(PROMPTS, key=lambda prompt: lengths[prompt])
+    needed = lengths[longest] + len(response.token_ids)
+    fitting = tiny_language_model("llama", max_positions=needed)
+    values = ModelScorer(fitting).score(PROMPTS, response).token_log_likelihoods
+    expected = oracle(fitting, response.token_ids)
+    np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+    short = ModelScorer(tiny_language_model("llama", max_positions=needed - 1))
+    message = rf"take {needed} tokens, but tiny-llama-0 accepts at most {needed - 1}: shorten"
+    asked: list[Callable[[], object]] = [
+        lambda: short.score(PROMPTS, response),
+        lambda: short.score(PROMPTS[::-1], response),
+        lambda: short.attention_mass(longest, response),
+        lambda: short.gradient_norm(longest, response),
+    ]
+    for ask in asked:
+        with pytest.raises(PromptTooLongError, match=message) as caught:
+            ask()
+        assert (caught.value.num_tokens, caught.value.max_tokens) == (needed, needed - 1)
+    short.score([prompt for prompt in PROMPTS if prompt != longest], response)
+
+
+def test_a_response_without_tokens_is_refused() -> None:
+    model = tiny_language_model("llama")
+    for sha in (model.tokenizer_sha, "another tokenizer"):
+        with pytest.raises(InvalidInputError, match="the response is empty"):
+            ModelScorer(model).score(PROMPTS, Response("", (), sha, has_end_token=False))
+
+
+def test_a_model_scorer_answers_both_protocols() -> None:
+    scorer = ModelScorer(tiny_language_model("llama"))
+    assert isinstance(scorer, Scorer)
+    assert isinstance(scorer, TokenScorer)
+
+
+@pytest.mark.parametrize("method", ["attention_mass", "gradient_norm"])
+def test_token_scores_are_aligned_and_cost_one_pass(method: str) -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    scores = getattr(ModelScorer(model), method)(PROMPTS[0], response)
+    encoded = model.encode_prompt(PROMPTS[0])
+    assert scores.values.shape == (len(encoded.token_ids),)
+    np.testing.assert_array_equal(scores.char_spans, encoded.char_spans)
+    num_tokens = len(encoded.token_ids) + len(response.token_ids) - 1
+    assert (scores.cost.forward_passes, scores.cost.computed_tokens) == (1, num_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Counting(ModelScorer):
+    """Notes the prompts that it really scores."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def score(self, prompts: Sequence[str], response: Response) -> Scores:
+        self.asked.extend(prompts)
+        return super().score(prompts, response)
+
+
+def test_stored_answers_equal_fresh_ones_and_cost_nothing() -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    fresh = ModelScorer(model).score(PROMPTS, response)
+    counting = Counting(model)
+    stored = StoredScorer(counting, ContentCache())
+    first = stored.score(PROMPTS, response)
+    np.testing.assert_array_equal(first.token_log_likelihoods, fresh.token_log_likelihoods)
+    assert replace(first.cost, peak_memory_bytes=0) == replace(fresh.cost, peak_memory_bytes=0)
+    second = stored.score(PROMPTS[::-1], response)
+    np.testing.assert_array_equal(second.token_log_likelihoods, fresh.token_log_likelihoods[::-1])
+    assert second.cost == Cost()
+    assert counting.asked == list(PROMPTS)
+
+
+def test_only_what_is_missing_is_computed() -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    counting = Counting(model)
+    stored = StoredScorer(counting, ContentCache())
+    stored.score(PROMPTS[1:3], response)
+    mixed = stored.score(PROMPTS, response)
+    assert counting.asked == [*PROMPTS[1:3], PROMPTS[0], *PROMPTS[3:]]
+    expected = oracle(model, response.token_ids)
+    np.testing.assert_allclose(mixed.token_log_likelihoods, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_another_model_prompt_or_response_is_another_key() -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    cases = [
+        (model, PROMPTS[0], response),
+        (tiny_language_model("llama", seed=1), PROMPTS[0], response),
+        (tiny_language_model("llama", double_bos=True), PROMPTS[0], response),
+        (model, PROMPTS[0] + " ", response),
+        (model, PROMPTS[0], response_from_text(model, ANSWER, add_end_token=False)),
+        (model, PROMPTS[0], response_from_text(model, ANSWER[:-1])),
+    ]
+    with ContentCache() as cache:
+        for language_model, prompt, said in cases:
+            counting = Counting(language_model)
+            StoredScorer(counting, cache).score([prompt], said)
+            assert counting.asked == [prompt]
+        for language_model, prompt, said in cases:
+            counting = Counting(language_model)
+            values = StoredScorer(counting, cache).score([prompt], said).token_log_likelihoods
+            assert counting.asked == []
+            ids = language_model.encode_prompt(prompt).token_ids
+            expected = naive_token_log_likelihoods(language_model, [ids], said.token_ids)
+            np.testing.assert_allclose(values, expected, atol=TOLERANCE, rtol=0)
+
+
+def test_answers_outlive_the_process(tmp_path: Path) -> None:
+    """A cache that is opened again, and a model that is loaded again."""
+    path = tmp_path / "scores.sqlite"
+    response = response_from_text(tiny_language_model("llama"), ANSWER)
+    answers, asked = [], []
+    for _ in range(2):
+        counting = Counting(tiny_language_model("llama"))
+        with ContentCache(path) as cache:
+            answers.append(StoredScorer(counting, cache).score(PROMPTS, response))
+        asked.append(len(counting.asked))
+    assert asked == [len(PROMPTS), 0]
+    np.testing.assert_array_equal(
+        answers[0].token_log_likelihoods, answers[1].token_log_likelihoods
+    )
