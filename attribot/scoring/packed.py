@@ -19,10 +19,10 @@ from attribot.models.packed_attention import (
     BranchStates,
     PackedBranch,
     PackedRow,
-    QueryRotations,
     ReachedPart,
     packed_view,
 )
+from attribot.models.rotations import QueryRotations
 from attribot.scoring.batching import TokenIds
 from attribot.scoring.packing import (
     Branch,

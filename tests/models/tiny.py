@@ -18,6 +18,19 @@ from attribot.models.language_model import LanguageModel
 
 Architecture = Literal["llama", "qwen2", "qwen3", "mistral", "gpt2", "gemma3"]
 
+# Every architecture, and those with a sliding window shorter than the prompts of the tests.
+VARIANTS: dict[str, dict[str, int]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": {},
+    "gpt2": {},
+    "gemma3": {},
+    "mistral, window 13": {"sliding_window": 13},
+    "qwen2, window 13": {"sliding_window": 13},
+    "gemma3, window 13": {"sliding_window": 13},
+}
+
 BOS, PAD, END, TURN = "<s>", "<pad>", "<|im_end|>", "<|im_start|>"
 
 CHAT_TEMPLATE = (

@@ -12,27 +12,16 @@ from attribot.errors import NonFiniteLogitsError
 from attribot.models.language_model import decoder_layers
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.engine import LikelihoodEngine
-from tests.models.tiny import tiny_language_model
+from tests.models.tiny import VARIANTS, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
 TOLERANCE = 1e-4
 RESPONSE = (5, 17, 101, 23, 7)
-MODELS = {
-    "llama": {},
-    "qwen2": {},
-    "qwen3": {},
-    "mistral": {},
-    "gpt2": {},
-    "gemma3": {},
-    "mistral, window 13": {"sliding_window": 13},
-    "qwen2, window 13": {"sliding_window": 13},
-    "gemma3, window 13": {"sliding_window": 13},
-}
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=VARIANTS)
 def model(request):
-    return tiny_language_model(request.param.split(",")[0], **MODELS[request.param])
+    return tiny_language_model(request.param.split(",")[0], **VARIANTS[request.param])
 
 
 def leave_one_out_prompts(seed=0, num_sources=7, length=59):

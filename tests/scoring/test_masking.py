@@ -6,26 +6,16 @@ import torch
 
 from attribot.errors import InvalidInputError
 from attribot.scoring.engine import LikelihoodEngine
-from tests.models.tiny import tiny_language_model
+from tests.models.tiny import VARIANTS, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
 RESPONSE = (5, 17, 101, 23, 7)
 PROMPT = tuple(int(i) for i in np.random.default_rng(5).integers(4, 300, size=53))
-MODELS = {
-    "llama": {},
-    "qwen2": {},
-    "qwen3": {},
-    "mistral": {},
-    "gpt2": {},
-    "gemma3": {},
-    "mistral, window 13": {"sliding_window": 13},
-    "gemma3, window 13": {"sliding_window": 13},
-}
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(params=VARIANTS)
 def model(request):
-    return tiny_language_model(request.param.split(",")[0], **MODELS[request.param])
+    return tiny_language_model(request.param.split(",")[0], **VARIANTS[request.param])
 
 
 def spans(*extents):
