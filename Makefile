@@ -1,4 +1,5 @@
 # make demo   run every method on the bundled examples with the bundled model, and show the curve
+# make tables rebuild every committed table and figure from its records, without a model
 # make test   set up and run all tests;  make test-fast  the quick tier;  make check  lint and types
 
 PYTHON ?= python3.11
@@ -6,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/ready
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo test test-fast check report clean
+.PHONY: setup demo tables test test-fast check clean
 
 setup: $(READY)
 
@@ -33,8 +34,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy attribot experiments
 
-report: $(READY)
-	$(BIN)/python -m experiments.report $(RUN)
+tables: $(READY)
+	for folder in results/*/records; do \
+	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder); done
 
 clean:
 	rm -rf .venv runs multirun build *.egg-info

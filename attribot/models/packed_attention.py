@@ -243,11 +243,32 @@ def _flash(
     is_causal: bool = False,
     mask: torch.Tensor | None = None,
 ) -> Part:
-    """PyTorch's flash attention on the CPU, with its log-sum-exp in float32."""
+    """Attention with its log-sum-exp in float32, by PyTorch's flash kernel where there is one."""
+    if q.device.type != "cpu":
+        return attend_densely(q, k, v, scaling, is_causal, mask)
     out, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
         q, k, v, 0.0, is_causal, attn_mask=mask, scale=scaling
     )
     return out, lse
+
+
+def attend_densely(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scaling: float | None,
+    is_causal: bool,
+    mask: torch.Tensor | None,
+) -> Part:
+    """The same by plain matrix products, on any device; holds all logits of the part at once."""
+    logits = (q @ k.transpose(-1, -2)).float() * (scaling or q.shape[-1] ** -0.5)
+    if is_causal:
+        ahead = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        logits = logits.masked_fill(ahead, -math.inf)
+    if mask is not None:
+        logits = logits + mask
+    lse = logits.logsumexp(-1)
+    return (logits - lse[..., None]).exp().to(v.dtype) @ v, lse
 
 
 def _additive(is_seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -189,7 +189,7 @@ def _subtitle(manifest: Manifest, with_machine: bool) -> tuple[str, ...]:
     if with_machine:
         settings = {f"{model.dtype} on {model.device}" for model in manifest.models.values()}
         machine = manifest.hardware
-        chip = machine.get("gpu") or f"{machine.get('cpu')}, {machine.get('cores')} cores"
+        chip = machine.get("gpu") or f"{machine.get('cpu')}, cores: {machine.get('cores')}"
         lines.append(f"{', '.join(sorted(settings))} ({chip})")
     return tuple(lines)
 

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from attribot.errors import InvalidInputError, NonFiniteLogitsError
 from attribot.models.kv_cache import why_not_reusable
+from attribot.models.language_model import input_device
 from attribot.models.packed_attention import why_not_packable
 from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import ModelGeometry, peak_memory_bytes
@@ -73,8 +74,16 @@ class LikelihoodEngine:
     def refusals(self) -> dict[Strategy, str]:
         """Strategies that the model does not admit, and why."""
         reasons: dict[Strategy, str | None] = {"cached": why_not_reusable(self.model)}
-        reasons["packed"] = reasons["cached"] or why_not_packable(self.model)
+        reasons["packed"] = self._why_not_branching
+        device = input_device(self.model).type
+        if device != "cpu" and reasons["packed"] is None:
+            reasons["packed"] = f"packed attention has no fused kernel for {device} devices yet"
         return {name: reason for name, reason in reasons.items() if reason is not None}
+
+    @cached_property
+    def _why_not_branching(self) -> str | None:
+        """Why branches of this model cannot share a pass on any device; None where they can."""
+        return why_not_reusable(self.model) or why_not_packable(self.model)
 
     @cached_property
     def taken_strategy(self) -> Strategy:
@@ -151,8 +160,9 @@ class LikelihoodEngine:
 
     def masking_refusal(self, close_gaps: bool) -> str | None:
         """Why parts of a prompt cannot be hidden from this model; None where they can."""
-        reason = self.refusals.get("packed")
-        return reason or (self.packed_passes.rotations.refusal if close_gaps else None)
+        return self._why_not_branching or (
+            self.packed_passes.rotations.refusal if close_gaps else None
+        )
 
     def _check_finite(self, values: FloatArray) -> None:
         if not np.isfinite(values).all():
