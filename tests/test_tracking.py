@@ -73,6 +73,7 @@ def track(run_dir: Path, tracker: Tracker, naive: str | None = "loo_naive") -> l
     return stored_records(run_dir)
 
 
+@pytest.mark.slow
 def test_an_offline_run_holds_config_progress_results_and_files(tmp_path: Path) -> None:
     run_dir, stdout = tmp_path / "run", sys.stdout
     tracker = WandbTracker(project="p", group="g", tags=("a", "b"))
@@ -120,6 +121,7 @@ def test_an_offline_run_holds_config_progress_results_and_files(tmp_path: Path) 
     assert sys.stdout is stdout
 
 
+@pytest.mark.slow
 def test_without_a_naive_method_the_chart_shows_seconds(tmp_path: Path) -> None:
     records = track(tmp_path, WandbTracker(name="n"), naive=None)
     (run,) = (r.run for r in records if r.WhichOneof("record_type") == "run")

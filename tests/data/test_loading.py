@@ -17,7 +17,12 @@ from attribot.data.squad import SquadDataset
 from attribot.errors import InvalidInputError
 from attribot.types import Document, Example, Paragraph
 
-CONF = sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml"))
+# Options that build on another one name only what they change.
+CONF = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "conf" / "dataset").glob("*.yaml"))
+    if "defaults:" not in path.read_text(encoding="utf-8")
+]
 OFFICIAL = [SquadDataset, HotpotQADataset, QasperDataset]
 
 

@@ -91,6 +91,7 @@ def committed(run_dir: Path) -> pd.DataFrame:
     return read_records(run_dir).costs
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_if_uninterrupted(
     tmp_path: Path, processes: ForkServerContext, uninterrupted: Records
 ) -> None:

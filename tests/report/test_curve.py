@@ -50,7 +50,7 @@ def test_titles_say_what_was_measured(records: Records) -> None:
     summary = summarise(records)
     seconds = curve_of(summary, records.manifest)
     assert seconds.title == "Faithfulness against speed: data set made_up, n = 3, 2 with outliers"
-    assert seconds.subtitle == ("target tiny", "float32 on cpu (abacus, 2 cores)")
+    assert seconds.subtitle == ("target tiny", "float32 on cpu (abacus, cores: 2)")
     assert seconds.x_title == ("Speedup in wall seconds over LeaveOneOut(target), no reuse")
     flops = curve_of(summary.assign(average_precision_count=3), records.manifest, "flops")
     assert flops.title == "Faithfulness against computation: data set made_up, n = 3"
