@@ -80,6 +80,7 @@ def test_the_engine_is_blind_to_text():
         assert "tokenizer" not in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", WITHOUT_TORCH)
 def test_imports_without_torch(module):
     code = f"import sys, {module}; assert not {{'torch', 'transformers'}} & set(sys.modules)"

@@ -68,7 +68,18 @@ def targets(node):
             yield from targets(value)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=["/".join(o) for o in OPTIONS])
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        # Composing takes a moment, and models are many: one family stands for all when in haste.
+        pytest.param(
+            *option,
+            id="/".join(option),
+            marks=[pytest.mark.slow] if option[0] == "model" and "smollm2" not in option[1] else [],
+        )
+        for option in OPTIONS
+    ],
+)
 def test_every_option_composes_and_binds(group, option):
     for overrides in overrides_of(group, option):
         plain = OmegaConf.to_container(composed(overrides), resolve=True, throw_on_missing=True)
