@@ -123,11 +123,13 @@ def curve_of(summary: pd.DataFrame, manifest: Manifest, unit: CostUnit = "second
     points["x_drawn"] = points["x"].mask(points["is_free"], x_free)
     gain = -points["x_drawn"] if is_x_cost else points["x_drawn"]
     points["is_front"] = pareto_front(gain.to_numpy(), points["y"].to_numpy())
-    name = manifest.dataset.name if dataset == ALL_DATASETS else dataset
+    names = [name for name in summary["dataset"].unique() if name != ALL_DATASETS]
+    data = f"data set {names[0]}" if len(names) == 1 else f"{len(names)} data sets"
+    parts = () if len(names) == 1 else (f"data sets {', '.join(names)}",)
     naive = manifest.methods[manifest.naive].label if manifest.naive else ""
     return Curve(
-        title=f"{axis.heading}: data set {name}, {_extent(rows)}",
-        subtitle=_subtitle(manifest, with_machine=unit == "seconds"),
+        title=f"{axis.heading}: {data}, {_extent(rows)}",
+        subtitle=(*parts, *_subtitle(manifest, with_machine=unit == "seconds")),
         points=points,
         x_title=axis.cost_title if is_x_cost else axis.saving_title.format(naive=naive),
         x_suffix=axis.suffix if is_x_cost else "×",

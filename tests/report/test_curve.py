@@ -121,7 +121,7 @@ def test_the_pooled_data_sets_are_drawn(records: Records) -> None:
     pooled = pd.concat([summary.assign(dataset=name) for name in ("made_up", "other", "all")])
     curve = curve_of(pooled, records.manifest)
     assert len(curve.points) == 3
-    assert "data set made_up, n = 3" in curve.title
+    assert "2 data sets, n = 3" in curve.title
 
 
 def test_an_unknown_unit_lists_the_known_ones(records: Records) -> None:

@@ -9,6 +9,7 @@ import pytest
 from attribot.errors import RecordsError
 from attribot.manifest import DatasetSummary
 from attribot.records import Records, merge_records
+from attribot.report.curve import curve_of
 from attribot.report.summary import summarise
 from experiments.report import main
 
@@ -38,6 +39,9 @@ def test_merged_runs_keep_their_rows_and_gain_a_row_over_all(records: Records) -
     assert merged.manifest.dataset == DatasetSummary(
         "made_up + second", 11, {"made_up: empty response": 1, "second: too long": 4}
     )
+    curve = curve_of(summary, merged.manifest)
+    assert curve.title == "Faithfulness against speed: 2 data sets, n = 6, 4 with outliers"
+    assert curve.subtitle[0] == "data sets made_up, second"
     assert merged.manifest.run_id == "0123456789ab + ba9876543210"
 
 
