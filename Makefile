@@ -36,7 +36,7 @@ check: $(READY)
 
 tables: $(READY)
 	for folder in results/*/records; do \
-	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder); done
+	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
 
 clean:
 	rm -rf .venv runs multirun build *.egg-info

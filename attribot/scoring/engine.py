@@ -66,6 +66,12 @@ class LikelihoodEngine:
                 f"and {self.max_tokens_per_pass}"
             )
 
+        if self.all_logits and self.strategy == "packed":
+            raise InvalidInputError(
+                "packed scoring computes the response's logits only: all_logits goes with "
+                "strategy naive or cached"
+            )
+
     @cached_property
     def geometry(self) -> ModelGeometry:
         return ModelGeometry.of(self.model)

@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
-from attribot.errors import NonFiniteLogitsError
+from attribot.errors import InvalidInputError, NonFiniteLogitsError
 from attribot.models.language_model import decoder_layers
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.engine import LikelihoodEngine
@@ -164,6 +164,19 @@ def test_all_logits_cost_more_and_change_nothing():
     num_more = few.computed_tokens - len(RESPONSE) * few.forward_passes
     geometry = every.geometry
     assert cost.flops - few.flops == 2 * geometry.hidden_size * geometry.vocab_size * num_more
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"all_logits": True}, "naive or cached"),
+        ({"strategy": "fast"}, "packed, cached, naive"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(InvalidInputError, match=message):
+        LikelihoodEngine(tiny_language_model("llama").model, **settings)
 
 
 def test_reused_tokens_cost_only_their_attention():
