@@ -6,90 +6,52 @@ branch of its row:
     earlier   t0 t1 t2 t3 t4 t5 t6 t7
     row       [b0 b1 b2] [c0 c1]          branch b reaches t[0:5], branch c reaches t[0:2]
 
-Each part is attended to on its own by PyTorch's flash kernel, which also gives the log-sum-exp of
-the attention logits; the partial results are then merged exactly:
+Each part is attended to on its own by a kernel that also gives the log-sum-exp of the attention
+logits; the partial results are then merged exactly:
 
     out = sum_i exp(lse_i - lse) out_i        lse = log sum_i exp(lse_i)
 
-No state is copied, cropped or repeated, and no mask is built except where a sliding window ends
-inside a part. The layout of a row travels through the keyword arguments of the model's forward
-pass; models are prepared once by `packed_view`, which leaves the original untouched.
+No state is copied, cropped or repeated. On CPUs PyTorch's flash kernel attends branch by branch,
+without a mask except where a sliding window ends inside a part; `flex_packed` attends whole rows on
+GPUs. The layout of a row travels through the keyword arguments of the model's forward pass; models
+are prepared once by `packed_view`, which leaves the original untouched.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from attribot.models.rotations import QueryRotations
+from attribot.models.flex_packed import attend_flex
+from attribot.models.packed_row import (
+    BranchStates,
+    Kernel,
+    PackedBranch,
+    PackedRow,
+    Part,
+    ReachedPart,
+    merge_parts,
+)
+
+__all__ = [
+    "BranchStates",
+    "PackedBranch",
+    "PackedRow",
+    "ReachedPart",
+    "attend_densely",
+    "attend_packed",
+    "merge_parts",
+    "packed_kernel",
+    "packed_view",
+    "why_not_packable",
+]
 
 IMPLEMENTATION = "attribot_packed"
-
-
-@dataclass(frozen=True, eq=False)
-class BranchStates:
-    """Key and value states of the tokens of one branch, filled layer by layer.
-
-    layers: per layer index a key and a value tensor `[1, num_kv_heads, num_tokens, head_dim]`.
-    positions: `[num_tokens]`.
-    """
-
-    positions: torch.Tensor
-    layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class ReachedPart:
-    """Part of an earlier branch that a branch attends to.
-
-    start, end: tokens `[start, end)` of that branch.
-    shift: added to the positions of the branch's queries for this part. A branch whose positions
-        close the gap of a removed source sees what follows the gap as if it had moved along.
-    first: the branch's tokens before this one do not attend to the part.
-    """
-
-    states: BranchStates
-    start: int
-    end: int
-    shift: int = 0
-    first: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class PackedBranch:
-    """Where one branch stands in the row, and what it reaches.
-
-    start, end: its tokens are `row[start:end]`.
-    positions: `[end - start]`, increasing.
-    reaches: parts of earlier branches.
-    states: where to leave its own states for later branches; None where none will ask.
-    """
-
-    start: int
-    end: int
-    positions: torch.Tensor
-    reaches: tuple[ReachedPart, ...]
-    states: BranchStates | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PackedRow:
-    """The layout of a row, for the attention of every layer.
-
-    branches: one after the other, covering the row.
-    rotations: how queries move by the shifts that branches ask for; None where none does, or where
-        positions are part of the token embeddings and attention knows nothing of them.
-    """
-
-    branches: tuple[PackedBranch, ...]
-    rotations: QueryRotations | None = None
 
 
 def packed_view(model: PreTrainedModel) -> PreTrainedModel:
@@ -136,43 +98,49 @@ def attend_packed(
     """
     assert attention_mask is None
     layer: int = module.layer_idx  # type: ignore[assignment]
+    for branch in packed.branches:
+        if branch.states is not None:
+            own = slice(branch.start, branch.end)
+            branch.states.layers[layer] = (key[:, :, own], value[:, :, own])
+    attend = attend_flex if packed.kernel == "flex" else _attend_flash
+    out = attend(query, key, value, packed, layer, scaling, sliding_window)
+    return out.transpose(1, 2), None
+
+
+def packed_kernel(device: torch.device) -> Kernel:
+    """What computes packed attention on a device; `why_not_flex` says of which models it cannot."""
+    return "flex" if device.type == "cuda" else "flash"
+
+
+def _attend_flash(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packed: PackedRow,
+    layer: int,
+    scaling: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    """Attention of the row, branch by branch and part by part."""
     out = torch.empty_like(query)
     for branch in packed.branches:
         own = slice(branch.start, branch.end)
         q, k, v = query[:, :, own], key[:, :, own], value[:, :, own]
-        if branch.states is not None:
-            branch.states.layers[layer] = (k, v)
-        parts = [_own_part(q, k, v, branch.positions, scaling, sliding_window)]
+        parts = [_own_part(q, k, v, branch.positions, scaling, window)]
         for reach in branch.reaches:
             keys, values = reach.states.layers[layer]
             seen = slice(reach.start, reach.end)
             moved, is_seen = q[:, :, reach.first :], None
             if reach.shift and packed.rotations is not None:
-                moved = packed.rotations.apply(moved, reach.shift, layer)
-            if sliding_window is not None:
+                shift = torch.tensor([reach.shift], device=query.device)
+                moved = packed.rotations.apply(moved, shift, layer)
+            if window is not None:
                 positions = branch.positions[reach.first :] + reach.shift
-                is_seen = positions[:, None] - reach.states.positions[seen] < sliding_window
+                is_seen = positions[:, None] - reach.states.positions[seen] < window
             part = _earlier_part(moved, keys[:, :, seen], values[:, :, seen], is_seen, scaling)
             parts.append(_from_token(reach.first, part))
         out[:, :, own] = merge_parts(parts)
-    return out.transpose(1, 2), None
-
-
-Part = tuple[torch.Tensor, torch.Tensor]
-"""Partial attention: output `[1, num_heads, num_tokens, head_dim]` and log-sum-exp of the logits
-`[1, num_heads, num_tokens]`."""
-
-
-def merge_parts(parts: Sequence[Part]) -> torch.Tensor:
-    """Attention over the union of the parts' keys."""
-    if len(parts) == 1:
-        return parts[0][0]
-    lse = torch.stack([part[1] for part in parts])
-    weights = torch.softmax(lse, dim=0).to(parts[0][0].dtype)[..., None]
-    merged = parts[0][0] * weights[0]
-    for (out, _), weight in zip(parts[1:], weights[1:], strict=True):
-        merged = torch.addcmul(merged, out, weight)
-    return merged
+    return out
 
 
 def _own_part(

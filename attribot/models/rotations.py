@@ -46,15 +46,17 @@ class QueryRotations:
         module = sys.modules[type(self.model).__module__]
         return getattr(module, "apply_rotary_pos_emb", None)
 
-    def apply(self, query: torch.Tensor, shift: int, layer: int) -> torch.Tensor:
-        """`[1, num_heads, num_tokens, head_dim]` the queries of a layer, moved by `shift`."""
+    def apply(self, query: torch.Tensor, shifts: torch.Tensor, layer: int) -> torch.Tensor:
+        """`[1, num_heads, num_tokens, head_dim]` the queries of a layer, moved by `shifts`.
+
+        shifts: `[num_tokens]` each query's own, or `[1]` one for all.
+        """
         rotary: Any = self.model.get_decoder().rotary_emb
-        position = torch.tensor([[shift]], device=query.device)
         prefix, arguments = "", tuple[str, ...]()
         if isinstance(rotary.rope_type, dict):
             layer_type = self.model.config.get_text_config().layer_types[layer]
             prefix, arguments = f"{layer_type}_", (layer_type,)
-        cos, sin = rotary(query[:, 0], position, *arguments)
+        cos, sin = rotary(query[:, 0], shifts[None], *arguments)
         # The scaling of the attention logits that some variants put into cos and sin is in the
         # queries already.
         scaling = getattr(rotary, f"{prefix}attention_scaling", 1.0)
