@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,9 @@ from attribot.evaluation.evaluator import FaithfulnessEvaluation
 from attribot.models.generation import GenerationSettings, cached_response
 from attribot.models.language_model import LanguageModel
 from attribot.prompting import PromptTemplate
-from attribot.scoring.base import Scorer
-from attribot.types import Attribution, BoolArray, Example, FloatArray
+from attribot.scoring.base import Openable, Scorer
+from attribot.scoring.scorer import ModelScorer
+from attribot.types import Attribution, BoolArray, Example, FloatArray, Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +67,39 @@ def pose_example(
 def attribute_example(
     problem: Problem, attributor: Attributor, scorers: Mapping[str, Any]
 ) -> Attribution:
-    """One method on one example, timed: tokenisation counts, loading and generating do not."""
+    """One method on one example, timed: tokenisation counts, loading and generating do not.
+
+    Scorers begin with an empty memory: within the method nothing is computed twice, and no method
+    profits from another.
+    """
     start = time.perf_counter()
-    attribution = attributor.attribute(problem, scorers)
+    opened = {
+        role: scorer.opened() if isinstance(scorer, Openable) else scorer
+        for role, scorer in scorers.items()
+    }
+    attribution = attributor.attribute(problem, opened)
     return attribution.with_wall_seconds(time.perf_counter() - start)
+
+
+def attribute_responses(
+    problem: Problem,
+    responses: Sequence[Response],
+    attributor: Attributor,
+    scorers: Mapping[str, Any],
+) -> list[Attribution]:
+    """One method on several responses of the same prompt, sharing the passes over it.
+
+    Whatever the method asks about one response is scored for all of them at once. The first
+    attribution bears the cost of what is shared. Methods that choose their ablations by the scores,
+    such as `TwoStage`, so compute more than each response needs.
+    """
+    opened = {
+        role: scorer.opened_for(responses) if isinstance(scorer, ModelScorer) else scorer
+        for role, scorer in scorers.items()
+    }
+    return [
+        attributor.attribute(replace(problem, response=response), opened) for response in responses
+    ]
 
 
 def assess_attribution(

@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from attribot.errors import InvalidInputError
+
 Level = Literal["document", "paragraph", "sentence"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
@@ -139,6 +141,8 @@ class Attribution:
     base_log_likelihood: of the response under the full (or pruned) context of the final stage
         [nats]; None for methods without one.
     ablated_log_likelihoods: `[num_sources]` [nats], NaN where not computed; None likewise.
+    token_scores: `[num_sources, num_response_tokens]` the final stage's scores by token of the
+        response [nats], NaN for pruned sources; None likewise. Rows sum to `scores`.
     """
 
     stage_scores: FloatArray
@@ -146,6 +150,7 @@ class Attribution:
     level: Level = "sentence"
     base_log_likelihood: float | None = None
     ablated_log_likelihoods: FloatArray | None = None
+    token_scores: FloatArray | None = None
 
     @property
     def num_sources(self) -> int:
@@ -155,6 +160,24 @@ class Attribution:
     def scores(self) -> FloatArray:
         """`[num_sources]` scores of the final stage; NaN for pruned sources."""
         return np.asarray(self.stage_scores[0])
+
+    def span_scores(self, start: int, end: int) -> FloatArray:
+        """`[num_sources]` scores of the response's tokens `[start, end)` alone [nats].
+
+        Raises:
+            InvalidInputError: the method scores whole responses only, or there is no such span.
+        """
+        if self.token_scores is None:
+            raise InvalidInputError(
+                "this method has no scores by token: use one that compares log-likelihoods, such "
+                "as leave-one-out"
+            )
+        num_tokens = self.token_scores.shape[1]
+        if not 0 <= start < end <= num_tokens:
+            raise InvalidInputError(
+                f"expected a span within the response's {num_tokens} tokens; got [{start}, {end})"
+            )
+        return np.asarray(self.token_scores[:, start:end].sum(axis=1))
 
     @property
     def is_pruned(self) -> BoolArray:

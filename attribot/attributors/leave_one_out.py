@@ -40,15 +40,16 @@ class LeaveOneOut:
         units = np.unique(unit_of_source[problem.candidates])
         removals = [units[:0], *units[:, None]]
         answer = self.ablation.score(problem, removals, scorer)
-        full, ablated = answer.log_likelihoods[0], answer.log_likelihoods[1:]
-        spread = np.full(problem.tree.num_sources, np.nan)
+        full, ablated = answer.token_log_likelihoods[0], answer.token_log_likelihoods[1:]
+        spread = np.full((problem.tree.num_sources, len(full)), np.nan)
         spread[problem.candidates] = ablated[
             np.searchsorted(units, unit_of_source[problem.candidates])
         ]
         return Attribution(
-            stage_scores=(full - spread)[None],
+            stage_scores=(full.sum() - spread.sum(axis=1))[None],
             cost=answer.cost,
             level=self.level,
-            base_log_likelihood=float(full),
-            ablated_log_likelihoods=spread,
+            base_log_likelihood=float(full.sum()),
+            ablated_log_likelihoods=spread.sum(axis=1),
+            token_scores=full - spread,
         )

@@ -57,4 +57,5 @@ class TwoStage:
             level=rescored.level,
             base_log_likelihood=rescored.base_log_likelihood,
             ablated_log_likelihoods=rescored.ablated_log_likelihoods,
+            token_scores=rescored.token_scores,
         )

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import DynamicCache, GenerationConfig
 
 from attribot.content_cache import ContentCache
 from attribot.errors import EmptyResponseError, InvalidInputError
+from attribot.models.kv_cache import ComputedPrefix, PrefixStates, why_not_reusable
 from attribot.models.language_model import LanguageModel
 from attribot.types import Response
 
@@ -55,17 +56,44 @@ def generate_response(
         PromptTooLongError: prompt plus `max_new_tokens` exceed the context window.
     """
     settings = GenerationSettings(max_new_tokens, temperature, seed)
+    return _generate(model, prompt, settings, None)[0]
+
+
+def generate_with_prefix(
+    model: LanguageModel, prompt: str, settings: GenerationSettings
+) -> tuple[Response, ComputedPrefix | None]:
+    """As `generate_response`, and the states that generating has left.
+
+    Opened with them (`ModelScorer.opened`), a scorer does not compute the prompt again. None where
+    the model's states cannot be reused.
+
+    Raises:
+        EmptyResponseError, PromptTooLongError: as there.
+    """
+    if why_not_reusable(model.model) is not None:
+        return _generate(model, prompt, settings, None)[0], None
+    cache = PrefixStates.empty().as_cache(0, 1)
+    response, prompt_ids = _generate(model, prompt, settings, cache)
+    computed = prompt_ids + response.token_ids[:-1]
+    return response, ComputedPrefix(computed, PrefixStates.of(cache, 0, len(computed)))
+
+
+def _generate(
+    model: LanguageModel, prompt: str, settings: GenerationSettings, cache: DynamicCache | None
+) -> tuple[Response, tuple[int, ...]]:
+    """The response and the ids of the prompt; the states are left in the cache."""
     prompt_ids = model.encode_prompt(prompt).token_ids
-    model.check_length(len(prompt_ids), max_new_tokens)
+    model.check_length(len(prompt_ids), settings.max_new_tokens)
     ends = end_token_ids(model)
     inputs = torch.tensor([prompt_ids], device=model.device)
     generate: Any = model.model.generate
     with torch.random.fork_rng(range(torch.cuda.device_count())), torch.inference_mode():
-        torch.manual_seed(seed)
+        torch.manual_seed(settings.seed)
         output = generate(
             inputs=inputs,
             attention_mask=torch.ones_like(inputs),
             generation_config=_generation_config(settings, ends),
+            past_key_values=cache,
         )
     token_ids = tuple(output[0, len(prompt_ids) :].tolist())
     has_end_token = token_ids[-1] in ends
@@ -73,7 +101,7 @@ def generate_response(
     text = model.tokenizer.decode(
         said, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
-    return _response(model, str(text), token_ids, has_end_token)
+    return _response(model, str(text), token_ids, has_end_token), prompt_ids
 
 
 def response_from_text(model: LanguageModel, text: str, add_end_token: bool = True) -> Response:

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from attribot.errors import InvalidInputError, NonFiniteLogitsError
-from attribot.models.language_model import LanguageModel
+from attribot.models.language_model import input_device
 from attribot.types import FloatArray
 
 # Attention weights of all layers are held for this many rows at a time: about 3 GB for a 70B model
@@ -28,10 +28,11 @@ ROWS_PER_PASS = 32
 
 @torch.no_grad()
 def attention_mass(
-    model: LanguageModel,
+    model: PreTrainedModel,
     prompt_ids: Sequence[int],
     response_ids: Sequence[int],
     rows_per_pass: int = ROWS_PER_PASS,
+    cache: Cache | None = None,
 ) -> FloatArray:
     """Attention of the rows that predict the response: `[num_prompt_tokens]`.
 
@@ -41,21 +42,22 @@ def attention_mass(
     m rows are computed eagerly, on top of its KV states. Memory: layers x heads x rows_per_pass x
     (n + m) weights. Not for use while another thread runs the same model.
 
+    cache: states of the prompt but its last token, where they are at hand.
+
     Raises:
         InvalidInputError: the model cannot show its attention weights.
         NonFiniteLogitsError: the weights hold NaN or infinity.
     """
     num_prompt, first_row = len(prompt_ids), len(prompt_ids) - 1
-    ids = torch.tensor([[*prompt_ids, *response_ids[:-1]]], device=model.device)
+    ids = torch.tensor([[*prompt_ids, *response_ids[:-1]]], device=input_device(model))
     mass = np.zeros(ids.shape[1])
-    cache = None
-    if first_row > 0:
-        prefill = model.model(ids[:, :first_row], use_cache=True, logits_to_keep=1)
+    if first_row > 0 and cache is None:
+        prefill = model(ids[:, :first_row], use_cache=True, logits_to_keep=1)
         cache = prefill.past_key_values
-    with _eager_attention(model.model):
+    with _eager_attention(model):
         for start in range(first_row, ids.shape[1], rows_per_pass):
             rows = ids[:, start : start + rows_per_pass]
-            output = model.model(
+            output = model(
                 rows,
                 past_key_values=cache,
                 use_cache=True,
@@ -71,7 +73,7 @@ def attention_mass(
 
 
 def gradient_norms(
-    model: LanguageModel, prompt_ids: Sequence[int], response_ids: Sequence[int]
+    model: PreTrainedModel, prompt_ids: Sequence[int], response_ids: Sequence[int]
 ) -> FloatArray:
     """L2 norms of d log p(response) / d input embedding: `[num_prompt_tokens]`.
 
@@ -80,10 +82,10 @@ def gradient_norms(
     Raises:
         NonFiniteLogitsError: the gradient holds NaN or infinity.
     """
-    ids = torch.tensor([[*prompt_ids, *response_ids[:-1]]], device=model.device)
-    with torch.enable_grad(), _frozen_parameters(model.model):
-        embeddings = model.model.get_input_embeddings()(ids).detach().requires_grad_()
-        logits = model.model(
+    ids = torch.tensor([[*prompt_ids, *response_ids[:-1]]], device=input_device(model))
+    with torch.enable_grad(), _frozen_parameters(model):
+        embeddings = model.get_input_embeddings()(ids).detach().requires_grad_()
+        logits = model(
             inputs_embeds=embeddings, use_cache=False, logits_to_keep=len(response_ids)
         ).logits[0]
         targets = torch.tensor(response_ids, device=logits.device)
@@ -120,22 +122,22 @@ def _frozen_parameters(model: PreTrainedModel) -> Iterator[None]:
 
 
 def _attention_weights(
-    model: LanguageModel, attentions: tuple[torch.Tensor | None, ...] | None
+    model: PreTrainedModel, attentions: tuple[torch.Tensor | None, ...] | None
 ) -> list[torch.Tensor]:
     """Per layer `[1, num_heads, num_rows, num_keys]`."""
     weights = [layer for layer in attentions or () if layer is not None]
     if not weights:
         raise InvalidInputError(
-            f"{type(model.model).__name__} returns no attention weights with eager attention: "
+            f"{type(model).__name__} returns no attention weights with eager attention: "
             "use an attributor that needs none"
         )
     return weights
 
 
-def _checked(model: LanguageModel, values: FloatArray, name: str) -> FloatArray:
+def _checked(model: PreTrainedModel, values: FloatArray, name: str) -> FloatArray:
     if not np.isfinite(values).all():
         raise NonFiniteLogitsError(
-            f"the {name} of {model.name} in {model.dtype} hold NaN or infinity: "
+            f"the {name} of {type(model).__name__} in {model.dtype} hold NaN or infinity: "
             "load it in bfloat16 or float32"
         )
     return values

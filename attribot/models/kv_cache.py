@@ -63,6 +63,17 @@ class PrefixStates:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class ComputedPrefix:
+    """Tokens at the head of later prompts, and their states.
+
+    token_ids: `[num_tokens]`.
+    """
+
+    token_ids: tuple[int, ...]
+    states: PrefixStates
+
+
 def why_not_reusable(model: PreTrainedModel) -> str | None:
     """Why prefixes of this model cannot be reused, or None where they can.
 

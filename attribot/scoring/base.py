@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -97,6 +97,15 @@ class TokenScorer(Protocol):
 
     def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
         """L2 norm of d log p(response) / d input embedding of each prompt token."""
+        ...
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """A scorer that can have a memory of its own for one attribution."""
+
+    def opened(self) -> Any:
+        """The same scorer with a fresh memory."""
         ...
 
 

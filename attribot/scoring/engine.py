@@ -11,27 +11,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from attribot.errors import InvalidInputError, NonFiniteLogitsError
-from attribot.models.kv_cache import why_not_reusable
+from attribot.models.flex_packed import why_not_flex
+from attribot.models.internals import attention_mass, gradient_norms
+from attribot.models.kv_cache import PrefixStates, why_not_reusable
 from attribot.models.language_model import input_device
-from attribot.models.packed_attention import why_not_packable
+from attribot.models.packed_attention import packed_kernel, why_not_packable
 from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import ModelGeometry, peak_memory_bytes
+from attribot.scoring.held import HeldStates
 from attribot.scoring.packed import PackedPasses
 from attribot.scoring.padded import score_padded
+from attribot.scoring.planning import (
+    PackedPlan,
+    Pair,
+    Strategy,
+    Work,
+    WorkPlanner,
+    attention_work,
+    padded_batches,
+    padded_work,
+)
 from attribot.types import BoolArray, Cost, FloatArray
 
 logger = logging.getLogger(__name__)
-
-Strategy = Literal["packed", "cached", "naive"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +92,14 @@ class LikelihoodEngine:
         """Strategies that the model does not admit, and why."""
         reasons: dict[Strategy, str | None] = {"cached": why_not_reusable(self.model)}
         reasons["packed"] = self._why_not_branching
-        device = input_device(self.model).type
-        if device != "cpu" and reasons["packed"] is None:
-            reasons["packed"] = f"packed attention has no fused kernel for {device} devices yet"
+        device = input_device(self.model)
+        if device.type != "cpu" and reasons["packed"] is None:
+            is_flexible = packed_kernel(device) == "flex"
+            reasons["packed"] = (
+                why_not_flex(self.model)
+                if is_flexible
+                else f"packed attention has no fused kernel for {device.type} devices"
+            )
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     @cached_property
@@ -111,27 +127,47 @@ class LikelihoodEngine:
     def packed_passes(self) -> PackedPasses:
         return PackedPasses.of(self.model, self.max_tokens_per_pass)
 
+    @cached_property
+    def planner(self) -> WorkPlanner:
+        """Counts what a call computes, with the strategy that is taken."""
+        return WorkPlanner(self.geometry, self.taken_strategy, self.batch_size, self.all_logits)
+
     def token_log_likelihoods(
         self, prompts: Sequence[TokenIds], response: TokenIds
     ) -> tuple[FloatArray, Cost]:
         """log p(r_j | prompt, r_1 .. r_{j-1}) [nats], `[num_prompts, num_response_tokens]`.
 
-        Log-softmax is taken in float32 whatever the model's dtype. Equal prompts are computed once.
+        As `pair_log_likelihoods`, for one response after every prompt.
+        """
+        rows, cost = self.pair_log_likelihoods([(prompt, response) for prompt in prompts])
+        return np.stack(rows), cost
+
+    def pair_log_likelihoods(
+        self, pairs: Sequence[Pair], held: HeldStates | None = None
+    ) -> tuple[list[FloatArray], Cost]:
+        """Token log-likelihoods [nats], `[num_response_tokens]` each, of (prompt, response) pairs.
+
+        Log-softmax is taken in float32 whatever the model's dtype. Equal pairs are computed once,
+        and what several responses share of a prompt, too (by all strategies but "naive").
+
+        held: states of earlier calls; packed scoring takes them over and adds its own.
 
         Raises:
             NonFiniteLogitsError: the model gave NaN or infinite values.
         """
-        index = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompts))}
+        held = held or HeldStates()
+        distinct = list(dict.fromkeys(pairs))
         with torch.inference_mode():
             if self.taken_strategy == "packed":
-                values, work = self.packed_passes.score(list(index), response)
+                plan = PackedPlan.of_pairs(distinct, held)
+                answers, work = self.packed_passes.run(plan, held), plan.work()
             else:
-                is_cached = self.taken_strategy == "cached"
-                values, work = score_padded(
-                    self.model, list(index), response, self.batch_size, is_cached, self.all_logits
-                )
-        self._check_finite(values)
-        return values[[index[prompt] for prompt in prompts]], self._cost(work, len(response))
+                batches = padded_batches(distinct, self.batch_size, self.taken_strategy == "cached")
+                answers = score_padded(self.model, distinct, batches, self.all_logits)
+                work = padded_work(distinct, batches)
+        self._check_finite(answers)
+        index = {pair: row for row, pair in enumerate(distinct)}
+        return [answers[index[pair]] for pair in pairs], self._cost(work)
 
     def masked_token_log_likelihoods(
         self,
@@ -141,12 +177,28 @@ class LikelihoodEngine:
         recomputed: BoolArray,
         close_gaps: bool,
     ) -> tuple[FloatArray, Cost]:
-        """As `token_log_likelihoods`, for one prompt and masked ablations of it.
+        """As `masked_log_likelihoods`, for one response: `[1 + num_ablations, ...]`."""
+        (values,), cost = self.masked_log_likelihoods(
+            prompt, [response], removed, recomputed, close_gaps
+        )
+        return values, cost
 
-        Returns `[1 + num_ablations, num_response_tokens]`, the whole prompt first.
+    def masked_log_likelihoods(
+        self,
+        prompt: TokenIds,
+        responses: Sequence[TokenIds],
+        removed: BoolArray,
+        recomputed: BoolArray,
+        close_gaps: bool,
+        held: HeldStates | None = None,
+    ) -> tuple[list[FloatArray], Cost]:
+        """As `pair_log_likelihoods`, for one prompt and masked ablations of it.
+
+        Returns one array `[1 + num_ablations, num_response_tokens]` per response, the whole prompt
+        first.
 
         removed: `[num_ablations, num_prompt_tokens]` tokens hidden from all that is recomputed.
-        recomputed: `[num_ablations, num_prompt_tokens]` tokens computed anew; the response is, too.
+        recomputed: `[num_ablations, num_prompt_tokens]` tokens computed anew; responses are, too.
         close_gaps: recomputed tokens take the positions they would have after deletion.
 
         Raises:
@@ -157,12 +209,50 @@ class LikelihoodEngine:
             raise InvalidInputError("the last token of the prompt must be among the recomputed")
         if reason := self.masking_refusal(close_gaps):
             raise InvalidInputError(f"ablation=mask is not possible: {reason}; use deletion")
+        held = held or HeldStates()
+        plan = PackedPlan.of_masks(prompt, responses, removed, recomputed, close_gaps, held)
         with torch.inference_mode():
-            values, work = self.packed_passes.score_masked(
-                prompt, response, removed, recomputed, close_gaps
-            )
-        self._check_finite(values)
-        return values, self._cost(work, len(response))
+            answers = self.packed_passes.run(plan, held)
+        self._check_finite(answers)
+        rows = 1 + len(removed)
+        grouped = [np.stack(answers[i * rows : (i + 1) * rows]) for i in range(len(responses))]
+        return grouped, self._cost(plan.work())
+
+    def attention_mass(
+        self, prompt: TokenIds, response: TokenIds, held: HeldStates | None = None
+    ) -> tuple[FloatArray, Cost]:
+        """`[num_prompt_tokens]`; see `models.internals`.
+
+        held: as in `pair_log_likelihoods`; the states of the prompt are taken over and left.
+        """
+        held = held or HeldStates()
+        prefix = prompt[:-1]
+        shares_states = bool(prefix) and self.taken_strategy == "packed"
+        work = attention_work(prompt, response, held if shares_states else HeldStates())
+        with torch.inference_mode():
+            cache = self._prefix_cache(prefix, held) if shares_states else None
+            values = attention_mass(self.model, prompt, response, cache=cache)
+        return values, self._cost([work])
+
+    def _prefix_cache(self, prefix: TokenIds, held: HeldStates) -> DynamicCache:
+        """States of a prompt's head, held or computed now."""
+        states = held.prefix_states(prefix)
+        if states is None:
+            cache = PrefixStates.empty().as_cache(0, 1)
+            ids = torch.tensor([prefix], device=input_device(self.model))
+            self.model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            states = PrefixStates.of(cache, 0, len(prefix))
+            held.hold_prefix(prefix, states)
+        return states.as_cache(len(prefix), 1)
+
+    def gradient_norms(self, prompt: TokenIds, response: TokenIds) -> tuple[FloatArray, Cost]:
+        """`[num_prompt_tokens]`; see `models.internals`.
+
+        The backward pass ends at the embeddings and counts as much as the forward pass.
+        """
+        values = gradient_norms(self.model, prompt, response)
+        cost = self._cost([Work(len(prompt) + len(response) - 1, 0, len(response))])
+        return values, replace(cost, flops=2 * cost.flops)
 
     def masking_refusal(self, close_gaps: bool) -> str | None:
         """Why parts of a prompt cannot be hidden from this model; None where they can."""
@@ -170,26 +260,15 @@ class LikelihoodEngine:
             self.packed_passes.rotations.refusal if close_gaps else None
         )
 
-    def _check_finite(self, values: FloatArray) -> None:
-        if not np.isfinite(values).all():
+    def _check_finite(self, answers: Sequence[FloatArray]) -> None:
+        if num_bad := sum(not np.isfinite(answer).all() for answer in answers):
             raise NonFiniteLogitsError(
                 f"{type(self.model).__name__} in {self.model.dtype} gave non-finite "
-                f"log-likelihoods for {int((~np.isfinite(values)).any(axis=1).sum())} of "
-                f"{len(values)} prompts: try dtype=float32 and check the weights"
+                f"log-likelihoods for {num_bad} of {len(answers)} prompts: try dtype=float32 and "
+                f"check the weights"
             )
 
-    def _cost(self, work: Sequence[tuple[int, int]], num_logits: int) -> Cost:
-        """Of sequences with (computed, reused) tokens. Padding is not counted: the counters
-        describe the work, not the hardware's waste."""
-        return Cost(
-            forward_passes=len(work),
-            computed_tokens=sum(computed for computed, _ in work),
-            reused_tokens=sum(reused for _, reused in work),
-            flops=sum(
-                self.geometry.pass_flops(
-                    computed, reused, computed if self.all_logits else num_logits
-                )
-                for computed, reused in work
-            ),
-            peak_memory_bytes=peak_memory_bytes(self.model.device),
+    def _cost(self, work: Sequence[Work]) -> Cost:
+        return replace(
+            self.planner.cost(work), peak_memory_bytes=peak_memory_bytes(self.model.device)
         )

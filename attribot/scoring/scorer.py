@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from attribot.content_cache import ContentCache
 from attribot.errors import ParityError
-from attribot.models.internals import attention_mass, gradient_norms
+from attribot.models.kv_cache import ComputedPrefix
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import HiddenSpans, Scores, TokenScores
-from attribot.scoring.batching import TokenIds
-from attribot.scoring.cost import peak_memory_bytes
-from attribot.scoring.engine import LikelihoodEngine, Strategy
-from attribot.types import BoolArray, Cost, FloatArray, IntArray, Response
+from attribot.scoring.engine import LikelihoodEngine
+from attribot.scoring.held import Session
+from attribot.scoring.hiding import MaskedPrompt
+from attribot.scoring.planning import Pair, PlanningEngine, Strategy
+from attribot.types import Cost, FloatArray, Response
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class ModelScorer:
-    """A `Scorer` and `TokenScorer` on a language model.
+    """A `Scorer`, `MaskScorer` and `TokenScorer` on a language model.
 
     strategy, batch_size, max_tokens_per_pass: settings of the engine; see `LikelihoodEngine`.
     verify: score the first, the last and a middle prompt of every call naively as well, and fail
         where the difference exceeds `verify_tolerance` [nats per response]. Its time is not
         counted as cost, but stands in wall seconds: never time a method with it.
+    session: what earlier calls have left; None forgets every call. See `opened`.
     """
 
     language_model: LanguageModel
@@ -39,12 +39,43 @@ class ModelScorer:
     max_tokens_per_pass: int = 2048
     verify: bool = False
     verify_tolerance: float = 1e-3
+    session: Session | None = None
 
     @cached_property
-    def engine(self) -> LikelihoodEngine:
+    def engine(self) -> LikelihoodEngine | PlanningEngine:
         return LikelihoodEngine(
             self.language_model.model, self.strategy, self.batch_size, self.max_tokens_per_pass
         )
+
+    def opened(self, prefix: ComputedPrefix | None = None) -> ModelScorer:
+        """The same scorer with a memory: what its calls ask twice is computed once.
+
+        Prompts asked before are not scored again, and packed scoring takes over the states of the
+        first call's prompt. One attribution opens its scorers once; not to be shared by threads.
+
+        prefix: states to begin with, as `generate_with_prefix` leaves them.
+        """
+        return self._with(self.engine, Session.of(prefix))
+
+    def opened_for(self, responses: Sequence[Response]) -> ModelScorer:
+        """As `opened`, but whatever is asked about one of the responses is scored for all."""
+        scorer = self.opened()
+        assert scorer.session is not None
+        scorer.session.responses = tuple(responses)
+        return scorer
+
+    def planning(self) -> ModelScorer:
+        """A scorer that computes nothing: it counts what this one would, and answers at random."""
+        engine = self.engine
+        if isinstance(engine, LikelihoodEngine):
+            engine = PlanningEngine(engine.planner, engine.masking_refusal)
+        return replace(self, verify=False)._with(engine, Session())
+
+    def _with(self, engine: LikelihoodEngine | PlanningEngine, session: Session) -> ModelScorer:
+        scorer = replace(self, session=session)
+        # An engine holds a view of the model: building it anew would cost more than small calls.
+        vars(scorer)["engine"] = engine
+        return scorer
 
     def score(self, prompts: Sequence[str], response: Response) -> Scores:
         """Log-likelihoods of `response` after each prompt; see `Scorer`.
@@ -52,24 +83,56 @@ class ModelScorer:
         Raises:
             PromptTooLongError: a prompt and the response exceed the context window.
         """
-        response_ids = self.language_model.encode_response(response)
-        encoded = [self.language_model.encode_prompt(prompt).token_ids for prompt in prompts]
-        self.language_model.check_length(max(map(len, encoded)), len(response_ids))
-        values, cost = self.engine.token_log_likelihoods(encoded, response_ids)
-        if self.verify:
-            self._verify(encoded, response_ids, values)
-        return Scores(values, cost)
+        values, cost = self.score_responses(prompts, self._together_with(response))
+        return Scores(values[0], cost)
 
-    def _verify(self, prompts: Sequence[TokenIds], response: TokenIds, values: FloatArray) -> None:
-        """Raises ParityError where a sample of the values is not what naive scoring gives."""
-        sample = sorted({0, len(prompts) // 2, len(prompts) - 1})
-        naive = replace(self.engine, strategy="naive")
-        expected, _ = naive.token_log_likelihoods([prompts[i] for i in sample], response)
-        largest = float(np.abs(values[sample].sum(axis=1) - expected.sum(axis=1)).max())
+    def _together_with(self, response: Response) -> list[Response]:
+        """The response asked about, then those that are scored by the same passes."""
+        others = self.session.responses if self.session is not None else ()
+        return [response, *(other for other in others if other != response)]
+
+    def score_responses(
+        self, prompts: Sequence[str], responses: Sequence[Response]
+    ) -> tuple[list[FloatArray], Cost]:
+        """`[num_prompts, num_response_tokens]` [nats] for every response, and the cost of all.
+
+        The responses share what is computed of a prompt.
+
+        Raises:
+            PromptTooLongError: as in `score`.
+        """
+        pairs = self._pairs(prompts, responses)
+        session = self.session or Session()
+        fresh = list(dict.fromkeys(pair for pair in pairs if pair not in session.known))
+        cost = Cost()
+        if fresh:
+            answers, cost = self.engine.pair_log_likelihoods(fresh, session.held)
+            if self.verify:
+                self._verify(fresh, answers)
+            session.known |= dict(zip(fresh, answers, strict=True))
+        return _by_response([session.known[pair] for pair in pairs], len(responses)), cost
+
+    def _pairs(self, prompts: Sequence[str], responses: Sequence[Response]) -> list[Pair]:
+        """Token ids of every prompt with every response, response by response."""
+        model = self.language_model
+        encoded = [model.encode_prompt(prompt).token_ids for prompt in prompts]
+        said = [model.encode_response(response) for response in responses]
+        model.check_length(max(map(len, encoded)), max(map(len, said)))
+        return [(prompt, response) for response in said for prompt in encoded]
+
+    def _verify(self, pairs: Sequence[Pair], answers: Sequence[FloatArray]) -> None:
+        """Raises ParityError where a sample of the answers is not what naive scoring gives."""
+        sample = sorted({0, len(pairs) // 2, len(pairs) - 1})
+        naive = LikelihoodEngine(self.language_model.model, "naive", self.batch_size)
+        expected, _ = naive.pair_log_likelihoods([pairs[i] for i in sample])
+        largest = max(
+            abs(float(answers[i].sum() - row.sum()))
+            for i, row in zip(sample, expected, strict=True)
+        )
         logger.info("parity with naive scoring: within %.2g nats", largest)
         if largest > self.verify_tolerance:
             raise ParityError(
-                f"{self.engine.taken_strategy} scoring of {self.language_model.name} in "
+                f"{self.strategy} scoring of {self.language_model.name} in "
                 f"{self.language_model.dtype} differs from naive scoring by {largest:.2g} nats, "
                 f"more than verify_tolerance={self.verify_tolerance:.2g}: use scorer=naive and "
                 f"report the model and the version of transformers"
@@ -88,122 +151,62 @@ class ModelScorer:
             PromptTooLongError: as in `score`.
             InvalidInputError: the model cannot mask.
         """
-        response_ids = self.language_model.encode_response(response)
-        encoded = self.language_model.encode_prompt(prompt)
-        self.language_model.check_length(len(encoded.token_ids), len(response_ids))
-        hidden = [hidden_tokens(prompt, encoded.char_spans, ablation) for ablation in ablations]
-        # The engine scores the whole prompt anyway, and equal ablations need no second time.
-        distinct = {key: pair for key, pair in ((_key(*pair), pair) for pair in hidden) if key}
-        shape = (len(distinct), len(encoded.token_ids))
-        values, cost = self.engine.masked_token_log_likelihoods(
-            encoded.token_ids,
-            response_ids,
-            np.array([removed for removed, _ in distinct.values()], dtype=bool).reshape(shape),
-            np.array([anew for _, anew in distinct.values()], dtype=bool).reshape(shape),
-            close_gaps,
+        values, cost = self.score_masked_responses(
+            prompt, ablations, self._together_with(response), close_gaps
         )
-        rows = {b"": 0} | {key: row for row, key in enumerate(distinct, start=1)}
-        return Scores(values[[rows[_key(*pair)] for pair in hidden]], cost)
+        return Scores(values[0], cost)
+
+    def score_masked_responses(
+        self,
+        prompt: str,
+        ablations: Sequence[HiddenSpans],
+        responses: Sequence[Response],
+        close_gaps: bool,
+    ) -> tuple[list[FloatArray], Cost]:
+        """As `score_responses`, for masked ablations of one prompt."""
+        said = [response for _, response in self._pairs([prompt], responses)]
+        masked = MaskedPrompt.of(self.language_model, prompt, ablations)
+        session = self.session or Session()
+
+        def is_unknown(row: int) -> bool:
+            return any(masked.key(row, r, close_gaps) not in session.known for r in said)
+
+        asked = sorted(set(masked.rows))
+        fresh = [row for row in asked if row and is_unknown(row)]
+        cost = Cost()
+        if fresh or any(map(is_unknown, asked)):
+            places = np.array(fresh, dtype=np.int64) - 1
+            answers, cost = self.engine.masked_log_likelihoods(
+                masked.token_ids,
+                said,
+                masked.removed[places],
+                masked.recomputed[places],
+                close_gaps,
+                session.held,
+            )
+            for response, values in zip(said, answers, strict=True):
+                # The engine scores the whole prompt in any case.
+                for row, value in zip([0, *fresh], values, strict=True):
+                    session.known[masked.key(row, response, close_gaps)] = value
+        keys = [masked.key(row, response, close_gaps) for response in said for row in masked.rows]
+        return _by_response([session.known[key] for key in keys], len(said)), cost
 
     def attention_mass(self, prompt: str, response: Response) -> TokenScores:
         """See `TokenScorer`; one pass, whose last rows keep their attention weights."""
-        return self._token_scores(attention_mass, prompt, response, passes_worth=1.0)
+        ((prompt_ids, response_ids),) = self._pairs([prompt], [response])
+        held = (self.session or Session()).held
+        values, cost = self.engine.attention_mass(prompt_ids, response_ids, held)
+        return TokenScores(values, self.language_model.encode_prompt(prompt).char_spans, cost)
 
     def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
         """See `TokenScorer`; one forward and one backward pass to the input embeddings only, which
         costs about as much as the forward pass again."""
-        return self._token_scores(gradient_norms, prompt, response, passes_worth=2.0)
-
-    def _token_scores(
-        self, function: Any, prompt: str, response: Response, passes_worth: float
-    ) -> TokenScores:
-        model = self.language_model
-        response_ids, encoded = model.encode_response(response), model.encode_prompt(prompt)
-        model.check_length(len(encoded.token_ids), len(response_ids))
-        values = function(model, encoded.token_ids, response_ids)
-        num_tokens = len(encoded.token_ids) + len(response_ids) - 1
-        flops = self.engine.geometry.pass_flops(num_tokens, 0, len(response_ids))
-        cost = Cost(
-            forward_passes=1,
-            computed_tokens=num_tokens,
-            flops=passes_worth * flops,
-            peak_memory_bytes=peak_memory_bytes(model.device),
-        )
-        return TokenScores(values, encoded.char_spans, cost)
+        ((prompt_ids, response_ids),) = self._pairs([prompt], [response])
+        values, cost = self.engine.gradient_norms(prompt_ids, response_ids)
+        return TokenScores(values, self.language_model.encode_prompt(prompt).char_spans, cost)
 
 
-def hidden_tokens(
-    prompt: str, char_spans: IntArray, ablation: HiddenSpans
-) -> tuple[BoolArray, BoolArray]:
-    """Removed and recomputed tokens, each `[num_prompt_tokens]`.
-
-    A token goes with its first visible char: the white space before a word belongs to it.
-    """
-    anchors = token_anchors(prompt, char_spans)
-    removed = _inside(anchors, ablation.removed)
-    recomputed = _inside(anchors, ablation.recomputed)
-    for last in np.flatnonzero(removed[:-1] & ~removed[1:]):
-        recomputed[last + 1 : last + 1 + ablation.num_following] = True
-    # Whatever the chat template puts behind the prompt has seen all of it.
-    behind = np.flatnonzero(char_spans[:, 0] >= 0)[-1] + 1
-    recomputed[behind:] = True
-    return removed, recomputed & ~removed
-
-
-def token_anchors(prompt: str, char_spans: IntArray) -> IntArray:
-    """`[num_tokens]` position of the char that decides where a token belongs; -1 outside."""
-    anchors = np.full(len(char_spans), -1)
-    for token, (start, end) in enumerate(char_spans):
-        if start >= 0:
-            text = prompt[start:end]
-            blank = len(text) - len(text.lstrip())
-            anchors[token] = start + (blank if blank < len(text) else 0)
-    return anchors
-
-
-def _inside(anchors: IntArray, spans: IntArray) -> BoolArray:
-    """`[num_tokens]` whether a token's anchor lies in one of `spans` `[num_spans, 2]`."""
-    starts, ends = spans[:, 0], spans[:, 1]
-    inside = (anchors[:, None] >= starts) & (anchors[:, None] < ends)
-    return np.asarray(inside.any(axis=1))
-
-
-def _key(removed: BoolArray, recomputed: BoolArray) -> bytes:
-    """Identifies an ablation of a prompt; empty where nothing is removed."""
-    return removed.tobytes() + recomputed.tobytes() if removed.any() else b""
-
-
-@dataclass(frozen=True, eq=False)
-class StoredScorer:
-    """A `ModelScorer` whose answers are kept on disk, for the reference scores.
-
-    The key of an answer holds the model's fingerprint, the prompt text and the response's ids, so
-    it is shared by every run that asks the same. What comes from disk costs nothing: never time a
-    method through this class.
-    """
-
-    scorer: ModelScorer
-    cache: ContentCache
-
-    def score(self, prompts: Sequence[str], response: Response) -> Scores:
-        """See `Scorer`. Answers are stored before this returns."""
-        keys = [self._key(prompt, response) for prompt in prompts]
-        found = [self.cache.get(key) for key in keys]
-        missing = [index for index, value in enumerate(found) if value is None]
-        cost = Cost()
-        if missing:
-            fresh = self.scorer.score([prompts[index] for index in missing], response)
-            cost = fresh.cost
-            for row, index in enumerate(missing):
-                found[index] = fresh.token_log_likelihoods[row].tolist()
-                self.cache.put(keys[index], found[index])
-        return Scores(np.asarray(found, dtype=np.float64), cost)
-
-    def _key(self, prompt: str, response: Response) -> Mapping[str, Any]:
-        model = self.scorer.language_model
-        return {
-            "kind": "token_log_likelihoods",
-            "model": model.fingerprint,
-            "prompt": prompt,
-            "response": list(model.encode_response(response)),
-        }
+def _by_response(rows: Sequence[FloatArray], num_responses: int) -> list[FloatArray]:
+    """Rows in equal parts, each `[num_prompts, num_response_tokens]`."""
+    count = len(rows) // num_responses
+    return [np.stack(rows[i * count : (i + 1) * count]) for i in range(num_responses)]

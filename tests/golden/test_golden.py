@@ -15,7 +15,8 @@ from attribot.content_cache import ContentCache
 from attribot.context.partition import tree_from_sentences
 from attribot.models.bundled import load_bundled
 from attribot.models.layer_drop import drop_layers
-from attribot.scoring.scorer import ModelScorer, StoredScorer
+from attribot.scoring.scorer import ModelScorer
+from attribot.scoring.stored import StoredScorer
 from attribot.types import Response, Separators
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bundled_model_dir")]

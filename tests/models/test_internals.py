@@ -50,7 +50,7 @@ def test_attention_mass_equals_the_full_maps(
     architecture: Architecture, window: int | None, rows_per_pass: int
 ) -> None:
     model = tiny_language_model(architecture, sliding_window=window)
-    mass = attention_mass(model, PROMPT, RESPONSE, rows_per_pass)
+    mass = attention_mass(model.model, PROMPT, RESPONSE, rows_per_pass)
     wanted = full_map_mass(architecture, window, PROMPT, RESPONSE)
     np.testing.assert_allclose(mass, wanted, rtol=0, atol=3e-6)
     assert mass.dtype == np.float64
@@ -58,18 +58,18 @@ def test_attention_mass_equals_the_full_maps(
 
 @pytest.mark.parametrize(("prompt", "response"), [(PROMPT[:1], RESPONSE), (PROMPT, RESPONSE[:1])])
 def test_attention_mass_of_one_token(prompt: tuple[int, ...], response: tuple[int, ...]) -> None:
-    mass = attention_mass(tiny_language_model("llama"), prompt, response)
+    mass = attention_mass(tiny_language_model("llama").model, prompt, response)
     wanted = full_map_mass("llama", None, prompt, response)
     np.testing.assert_allclose(mass, wanted, rtol=0, atol=3e-6)
 
 
 def test_attention_mass_leaves_the_implementation_as_it_was() -> None:
     model = tiny_language_model("llama")
-    attention_mass(model, PROMPT, RESPONSE)
+    attention_mass(model.model, PROMPT, RESPONSE)
     assert model.model.config._attn_implementation == "sdpa"
     out_of_vocabulary = (*RESPONSE, 10_000, 4)
     with pytest.raises(IndexError):
-        attention_mass(model, PROMPT, out_of_vocabulary)
+        attention_mass(model.model, PROMPT, out_of_vocabulary)
     assert model.model.config._attn_implementation == "sdpa"
 
 
@@ -77,7 +77,7 @@ def test_a_model_that_returns_no_weights_is_refused(monkeypatch: pytest.MonkeyPa
     model = tiny_language_model("llama")
     monkeypatch.setattr(model.model, "set_attn_implementation", lambda _name: None)
     with pytest.raises(InvalidInputError, match="LlamaForCausalLM returns no attention weights"):
-        attention_mass(model, PROMPT, RESPONSE)
+        attention_mass(model.model, PROMPT, RESPONSE)
 
 
 def finite_difference_norms(model: LanguageModel) -> FloatArray:
@@ -103,7 +103,7 @@ def test_gradient_norms_equal_finite_differences() -> None:
     # GPT-2 alone computes in float64 throughout when asked to, as differences this small need.
     model = tiny_language_model("gpt2")
     model.model.double()
-    norms = gradient_norms(model, PROMPT, RESPONSE)
+    norms = gradient_norms(model.model, PROMPT, RESPONSE)
     np.testing.assert_allclose(norms, finite_difference_norms(model), rtol=1e-4, atol=1e-6)
     assert norms.dtype == np.float64
 
@@ -125,7 +125,7 @@ def test_gradient_norms_equal_a_full_backward_pass(
     architecture: Architecture, window: int | None
 ) -> None:
     model = tiny_language_model(architecture, sliding_window=window)
-    norms = gradient_norms(model, PROMPT, RESPONSE)
+    norms = gradient_norms(model.model, PROMPT, RESPONSE)
     np.testing.assert_allclose(norms, backward_pass_norms(model), rtol=1e-4, atol=1e-6)
 
 
@@ -133,7 +133,7 @@ def test_gradient_norms_leave_the_parameters_as_they_were() -> None:
     model = tiny_language_model("llama")
     frozen = model.model.get_input_embeddings().weight.requires_grad_(False)
     with torch.no_grad():
-        gradient_norms(model, PROMPT, RESPONSE)
+        gradient_norms(model.model, PROMPT, RESPONSE)
     for parameter in model.model.parameters():
         assert parameter.grad is None
         assert parameter.requires_grad == (parameter is not frozen)
@@ -148,5 +148,7 @@ def test_values_that_are_not_finite_are_refused(
     model = tiny_language_model("llama")
     with torch.no_grad():
         model.model.get_input_embeddings().weight[PROMPT[0]] = torch.nan
-    with pytest.raises(NonFiniteLogitsError, match=f"the {what} of tiny-llama-0 in float32 hold"):
-        function(model, PROMPT, RESPONSE)
+    with pytest.raises(
+        NonFiniteLogitsError, match=f"the {what} of LlamaForCausalLM in float32 hold"
+    ):
+        function(model.model, PROMPT, RESPONSE)

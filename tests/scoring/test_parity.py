@@ -29,12 +29,11 @@ def test_wrong_scores_fail(monkeypatch):
     response = response_from_text(model, "The king.")
     scorer = ModelScorer(model, verify=True)
     passes = type(scorer.engine.packed_passes)
-    right = passes.score
+    right = passes.run
 
-    def wrong(self, prompts, response_ids):
-        values, work = right(self, prompts, response_ids)
-        return values + 0.01, work
+    def wrong(self, plan, held):
+        return [answer + 0.01 for answer in right(self, plan, held)]
 
-    monkeypatch.setattr(passes, "score", wrong)
+    monkeypatch.setattr(passes, "run", wrong)
     with pytest.raises(ParityError, match=r"packed scoring .* differs .* use scorer=naive"):
         scorer.score(PROMPTS, response)

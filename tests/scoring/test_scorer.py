@@ -15,8 +15,9 @@ from attribot.errors import InvalidInputError, PromptTooLongError
 from attribot.models.generation import response_from_text
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import Scorer, Scores, TokenScorer
-from attribot.scoring.engine import Strategy
-from attribot.scoring.scorer import ModelScorer, StoredScorer
+from attribot.scoring.planning import Strategy
+from attribot.scoring.scorer import ModelScorer
+from attribot.scoring.stored import StoredScorer
 from attribot.types import Cost, FloatArray, Response
 from tests.models.tiny import Architecture, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
