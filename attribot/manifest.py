@@ -26,16 +26,24 @@ class MethodInfo:
     label: its composition as text, for tables and figures.
     kind: "exact" gives the reference scores, "trick" approximates them, "baseline" is compared.
     hash: of the method's configuration.
+    family: methods of one family differ in one setting, which grows in the order of the manifest;
+        figures join them. Empty: of no family.
     """
 
     label: str
     kind: MethodKind
     hash: str
+    family: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(MethodKind):
             raise InvalidInputError(
                 f"unknown kind of method {self.kind!r}; known: {', '.join(get_args(MethodKind))}"
+            )
+        if self.family in get_args(MethodKind):
+            raise InvalidInputError(
+                f"the family {self.family!r} of {self.label!r} has the name of a kind of method: "
+                "give it another name, or none"
             )
 
 

@@ -11,8 +11,8 @@ killed anywhere has either all rows of a pair or, after it is opened again, none
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,7 +24,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from attribot.errors import RecordsError
-from attribot.manifest import SCHEMA_VERSION, DatasetSummary, Manifest, read_manifest
+from attribot.manifest import SCHEMA_VERSION, Manifest, read_manifest
 from attribot.types import IntArray
 
 # Arrow wants every JSON line to fit one block: room for a context of many million chars.
@@ -88,6 +88,7 @@ class SourceRow:
 class CostRow:
     """What one method cost on one example; see `types.Cost`.
 
+    wall_seconds: None where the method's time was not measured on its own.
     is_response_reencoded: a proxy with another tokenizer encoded the response's text anew.
     """
 
@@ -99,7 +100,7 @@ class CostRow:
     computed_tokens: int
     reused_tokens: int
     flops: float
-    wall_seconds: float
+    wall_seconds: float | None
     peak_memory_bytes: int
     is_response_reencoded: bool
 
@@ -183,48 +184,6 @@ def read_records(run_dir: Path) -> Records:
     manifest = read_manifest(run_dir)
     tables = read_tables(run_dir, manifest)
     return Records(manifest, **{name: table.to_pandas() for name, table in tables.items()})
-
-
-def merge_records(runs: Sequence[Records]) -> Records:
-    """Records of several runs of the same methods and models as those of one, in the order given.
-
-    Raises:
-        RecordsError: no runs, or runs that differ in methods, models, seed or code.
-    """
-    if not runs:
-        raise RecordsError("there is nothing to merge: expected at least one run")
-    first = runs[0].manifest
-    for run in runs[1:]:
-        for part in ("methods", "models", "reference", "naive", "seed", "git_commit"):
-            if getattr(run.manifest, part) != getattr(first, part):
-                raise RecordsError(
-                    f"the runs {first.run_id} and {run.manifest.run_id} differ in {part}: report "
-                    "them one by one, or run both with the same settings and code"
-                )
-    manifests = [run.manifest for run in runs]
-    finished = [manifest.finished_at for manifest in manifests]
-    merged = replace(
-        first,
-        run_id=" + ".join(manifest.run_id for manifest in manifests),
-        config={manifest.run_id: manifest.config for manifest in manifests},
-        dataset=DatasetSummary(
-            " + ".join(manifest.dataset.name for manifest in manifests),
-            sum(manifest.dataset.num_read for manifest in manifests),
-            {
-                f"{manifest.dataset.name}: {reason}": count
-                for manifest in manifests
-                for reason, count in manifest.dataset.dropped.items()
-            },
-        ),
-        is_dirty=any(manifest.is_dirty for manifest in manifests),
-        started_at=min(manifest.started_at for manifest in manifests),
-        finished_at=None if None in finished else max(time for time in finished if time),
-        resumed=tuple(entry for manifest in manifests for entry in manifest.resumed),
-    )
-    tables = {
-        name: pd.concat([getattr(run, name) for run in runs], ignore_index=True) for name in TABLES
-    }
-    return Records(merged, **tables)
 
 
 def read_tables(run_dir: Path, manifest: Manifest) -> dict[str, pa.Table]:

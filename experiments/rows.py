@@ -38,7 +38,9 @@ def manifest_of(experiment: Experiment) -> Manifest:
     methods = {
         REFERENCE: MethodInfo("exact LOO", "exact", _sha(repr(LeaveOneOut()))),
         **{
-            name: MethodInfo(method.label, method.kind, _sha(repr(method.attributor)))
+            name: MethodInfo(
+                method.label, method.kind, _sha(repr(method.attributor)), method.family
+            )
             for name, method in experiment.methods.items()
         },
     }
@@ -149,7 +151,7 @@ def cost_row(
         computed_tokens=cost.computed_tokens,
         reused_tokens=cost.reused_tokens,
         flops=cost.flops,
-        wall_seconds=cost.wall_seconds,
+        wall_seconds=_number(cost.wall_seconds),
         peak_memory_bytes=cost.peak_memory_bytes,
         is_response_reencoded=any(
             not model.shares_tokenizer(posed.problem.response) for model in models

@@ -62,12 +62,21 @@ def build_experiment(config: DictConfig) -> Experiment:
     needed = {"target"}.union(*(roles(attributor) for attributor in attributors.values()))
     models = load_models(config, needed)
     embedder = {"embedder": instantiate(config.embedder)} if "embedder" in needed else {}
-    methods = {}
+    methods: dict[str, Method] = {}
+    # Methods of equal settings share their scorers, and with them the models' packed views.
+    built: dict[str, dict[str, Any]] = {}
     for name, method in config.methods.items():
         settings = OmegaConf.merge(config.scorer, method.get("scorer") or {})
-        scorers = {role: instantiate(settings, model) for role, model in models.items()}
+        key = OmegaConf.to_yaml(settings, resolve=True, sort_keys=True)
+        if key not in built:
+            built[key] = {role: instantiate(settings, model) for role, model in models.items()}
+        scorers = built[key]
         methods[name] = Method(
-            method.label, method.kind, attributors[name], {**scorers, **embedder}
+            method.label,
+            method.kind,
+            attributors[name],
+            {**scorers, **embedder},
+            method.get("family", ""),
         )
     return Experiment(
         run_id=identity,
@@ -86,6 +95,7 @@ def build_experiment(config: DictConfig) -> Experiment:
         tracker=instantiate(config.tracking),
         seed=config.seed,
         progress=config.progress,
+        shares_ablations=config.share_ablations,
     )
 
 

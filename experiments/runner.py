@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,8 @@ from attribot.records import read_records
 from attribot.report.build import build_report
 from attribot.report.summary import summarise
 from attribot.scoring.base import Embedder
-from attribot.scoring.scorer import ModelScorer, StoredScorer
+from attribot.scoring.scorer import ModelScorer
+from attribot.scoring.stored import SharedScorer, StoredScorer
 from attribot.tracking import TrackedRun, Tracker
 from attribot.types import Cost, Response
 from experiments.progress import Progress
@@ -50,12 +53,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Method:
-    """A named method of a run: an attributor and the scorers it sees, by role."""
+    """A named method of a run: an attributor and the scorers it sees, by role.
+
+    family: see `MethodInfo`.
+    """
 
     label: str
     kind: MethodKind
     attributor: Attributor
     scorers: Mapping[str, Any]
+    family: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,8 @@ class Experiment:
     """All that a run needs, instantiated.
 
     models: language models by role, "target" among them.
+    shares_ablations: what two methods ask is computed once. Costs are then counted as if each
+        method stood alone, and nobody's seconds are recorded.
     methods: by name, in the order of tables.
     config: resolved and plain, for the manifest.
     """
@@ -83,10 +92,15 @@ class Experiment:
     tracker: Tracker
     seed: int
     progress: bool = True
+    shares_ablations: bool = False
 
-    @property
-    def reference_scorer(self) -> StoredScorer:
-        return StoredScorer(ModelScorer(self.models["target"]), self.cache)
+    @cached_property
+    def stored_scorers(self) -> Mapping[str, StoredScorer]:
+        """By role, answers kept on disk: the reference, and what methods share."""
+        return {
+            role: StoredScorer(ModelScorer(model), self.cache)
+            for role, model in self.models.items()
+        }
 
 
 def run(experiment: Experiment) -> pd.DataFrame:
@@ -102,7 +116,8 @@ def run(experiment: Experiment) -> pd.DataFrame:
             return summarise(read_records(experiment.run_dir))
         tracking = experiment.tracker.start(experiment.config, writer.manifest, experiment.run_dir)
         with tracking as tracked:
-            warm_up(experiment)
+            if not experiment.shares_ablations:
+                warm_up(experiment)
             run_examples(experiment, writer, tracked)
             build_report([experiment.run_dir], experiment.run_dir)
             summary = summarise(read_records(experiment.run_dir))
@@ -153,7 +168,8 @@ def run_example(
     """
     example_id = posed.example.example_id
     progress.show(index, example_id, REFERENCE)
-    exact = attribute_example(posed.problem, LeaveOneOut(), {"target": experiment.reference_scorer})
+    stored = {role: scorer.opened() for role, scorer in experiment.stored_scorers.items()}
+    exact = LeaveOneOut().attribute(posed.problem, stored)
     writer.write_example(example_row(experiment, posed, exact))
     if not writer.is_done(example_id, REFERENCE):
         writer.write_method(
@@ -165,14 +181,22 @@ def run_example(
         if writer.is_done(example_id, name):
             continue
         progress.show(index, example_id, name)
-        attribution = attribute_example(posed.problem, method.attributor, method.scorers)
+        scorers = dict(method.scorers)
+        if experiment.shares_ablations:
+            scorers |= {
+                role: SharedScorer(answers, method.scorers[role].planning())
+                for role, answers in stored.items()
+            }
+        attribution = attribute_example(posed.problem, method.attributor, scorers)
+        if experiment.shares_ablations:
+            attribution = attribution.with_wall_seconds(math.nan)
         metrics = dict(
             assess_attribution(
                 posed,
                 attribution,
                 exact.scores,
                 experiment.evaluation,
-                experiment.reference_scorer,
+                stored["target"],
                 experiment.seed,
             )
         )
@@ -187,15 +211,19 @@ def run_example(
 
 
 def warm_up(experiment: Experiment) -> None:
-    """One short scoring per model, so that no method's time holds first-call work."""
-    for method in experiment.methods.values():
-        for scorer in method.scorers.values():
-            if isinstance(scorer, ModelScorer):
-                ids = scorer.language_model.encode_prompt("warm-up").token_ids
-                response = Response("", ids[-2:], scorer.language_model.tokenizer_sha, False)
-                scorer.score(["warm-up", "warm-up twice"], response)
-            elif isinstance(scorer, Embedder):
-                scorer.embed(["warm-up"])
+    """One short scoring per scorer, so that no method's time holds first-call work."""
+    scorers = {
+        id(scorer): scorer
+        for method in experiment.methods.values()
+        for scorer in method.scorers.values()
+    }
+    for scorer in scorers.values():
+        if isinstance(scorer, ModelScorer):
+            ids = scorer.language_model.encode_prompt("warm-up").token_ids
+            response = Response("", ids[-2:], scorer.language_model.tokenizer_sha, False)
+            scorer.score(["warm-up", "warm-up twice"], response)
+        elif isinstance(scorer, Embedder):
+            scorer.embed(["warm-up"])
 
 
 def roles(attributor: object) -> tuple[str, ...]:
