@@ -15,7 +15,7 @@ from attribot.errors import InvalidInputError
 from attribot.extras import import_extra
 from attribot.manifest import Manifest
 from attribot.records import CostRow, MetricRow
-from attribot.report.curve import curve_of
+from attribot.report.curve import cost_units, curve_of
 
 Mode = Literal["offline", "online"]
 PUBLISHED = ("manifest.json", "report.html", "*.parquet", "tables/*", "figures/*")
@@ -150,13 +150,17 @@ class _WandbRun:
             f"eval/{row.method}/{row.metric}": row.value for row in metrics if row.value is not None
         }
         for name in ("forward_passes", "computed_tokens", "reused_tokens", "flops", "wall_seconds"):
-            values[f"cost/{cost.method}/{name}"] = getattr(cost, name)
+            value = getattr(cost, name)
+            if value is not None:
+                values[f"cost/{cost.method}/{name}"] = value
         self.run.log({"example": example_index, **values})
 
     def finish(self, summary: pd.DataFrame, run_dir: Path) -> None:
         wandb = import_extra("wandb", "experiments")
-        curve = curve_of(summary, self.manifest)
-        x_name = "log10_seconds" if curve.is_x_cost else "log10_speedup"
+        unit = cost_units(summary)[0]
+        curve = curve_of(summary, self.manifest, unit)
+        saving = "speedup" if unit == "seconds" else "token_saving"
+        x_name = f"log10_{unit if curve.is_x_cost else saving}"
         points = curve.points.assign(**{x_name: np.log10(curve.points["x"])})
         points = points.rename(columns={"y": "map"})[["method", "kind", x_name, "x", "map"]]
         # The stored chart definitions that W&B offers offline have no log axis.

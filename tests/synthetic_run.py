@@ -76,7 +76,12 @@ def example_row(index: int, sentences: tuple[str, ...] = SENTENCES, query: str =
     )
 
 
-def pair_rows(example: ExampleRow, method: str, sentences: tuple[str, ...] = SENTENCES) -> Pair:
+def pair_rows(
+    example: ExampleRow,
+    method: str,
+    sentences: tuple[str, ...] = SENTENCES,
+    is_timed: bool = True,
+) -> Pair:
     """Rows of one method on one example: decimals that do not fit binary floats, Nones, ties."""
     index = int(example.example_id.split("-")[1])
     noise = np.random.default_rng([index, *method.encode()]).normal(0, 0.1, len(sentences))
@@ -112,7 +117,7 @@ def pair_rows(example: ExampleRow, method: str, sentences: tuple[str, ...] = SEN
         computed_tokens=int(100 * SECONDS[method]),
         reused_tokens=0 if method == "loo_naive" else 90,
         flops=1e9 * SECONDS[method],
-        wall_seconds=SECONDS[method] * (1 + 0.1 * index),
+        wall_seconds=SECONDS[method] * (1 + 0.1 * index) if is_timed else None,
         peak_memory_bytes=0,
         is_response_reencoded=False,
     )
@@ -142,7 +147,9 @@ def pairs(of: Manifest, rows: list[ExampleRow]) -> Iterator[tuple[ExampleRow, st
             yield row, method
 
 
-def continue_run(run_dir: Path, of: Manifest | None = None, num_pairs: int = 100) -> None:
+def continue_run(
+    run_dir: Path, of: Manifest | None = None, num_pairs: int = 100, is_timed: bool = True
+) -> None:
     """Write what is missing, `num_pairs` pairs at most; finish if nothing is missing then."""
     of = of or manifest()
     with RecordWriter(run_dir, of) as writer:
@@ -151,6 +158,6 @@ def continue_run(run_dir: Path, of: Manifest | None = None, num_pairs: int = 100
             if not writer.is_done(row.example_id, method):
                 if num_pairs == 0:
                     return
-                writer.write_method(*pair_rows(row, method))
+                writer.write_method(*pair_rows(row, method, is_timed=is_timed))
                 num_pairs -= 1
         writer.finish()

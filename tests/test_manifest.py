@@ -1,13 +1,22 @@
 """The identity of a run and the manifest's own checks."""
 
+import json
 import math
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from attribot.errors import InvalidInputError
-from attribot.manifest import MethodInfo, git_state, hardware, package_versions, run_id
+from attribot.manifest import (
+    MethodInfo,
+    git_state,
+    hardware,
+    package_versions,
+    read_manifest,
+    run_id,
+)
 from tests.synthetic_run import manifest
 
 CONFIG = {
@@ -44,6 +53,21 @@ def test_unknown_names_are_refused() -> None:
         manifest(reference="loo")
     with pytest.raises(InvalidInputError, match="naive names the method 'slow'"):
         manifest(naive="slow")
+
+
+def test_a_family_is_optional_and_no_kind(tmp_path: Path) -> None:
+    of = MethodInfo("racing, 3 places", "trick", "h", family="racing")
+    with pytest.raises(InvalidInputError, match="family 'exact' of 'x' has the name of a kind"):
+        MethodInfo("x", "trick", "h", family="exact")
+    written = manifest(methods={**manifest().methods, "racing": of})
+    path = tmp_path / "manifest.json"
+    path.write_text(written.to_json())
+    assert read_manifest(tmp_path) == written
+    fields = json.loads(written.to_json())
+    for method in fields["methods"].values():
+        del method["family"]
+    path.write_text(json.dumps(fields))
+    assert read_manifest(tmp_path).methods["racing"] == replace(of, family="")
 
 
 def test_manifest_wants_plain_values() -> None:

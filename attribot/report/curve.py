@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,10 +10,11 @@ import pandas as pd
 
 from attribot.errors import InvalidInputError
 from attribot.manifest import Manifest
+from attribot.report.series import Series, series_of
 from attribot.report.summary import ALL_DATASETS
 from attribot.types import BoolArray, FloatArray
 
-CostUnit = Literal["seconds", "flops"]
+CostUnit = Literal["seconds", "tokens", "flops"]
 # Widths on the logarithmic axis, as shares of the part that has a scale.
 MARGIN_SHARE = 0.08
 STRIP_SHARE = 0.2
@@ -23,7 +24,8 @@ STRIP_SHARE = 0.2
 class _CostAxis:
     """What x shows in one unit of cost.
 
-    saving, cost: columns of the summary, the first where a naive method ran; titles likewise.
+    saving, cost: columns of the summary, the first where the naive method's cost is known; titles
+        likewise.
     suffix: unit after a cost. wanting: why a method may have no point.
     """
 
@@ -46,6 +48,15 @@ _COST_AXES = {
         suffix=" s",
         wanting="no mAP or no time",
     ),
+    "tokens": _CostAxis(
+        saving="token_saving",
+        cost="computed_tokens",
+        heading="Faithfulness against computed tokens",
+        saving_title="Saving in computed tokens over {naive}",
+        cost_title="Computed tokens per example",
+        suffix="",
+        wanting="no mAP or no counted tokens",
+    ),
     "flops": _CostAxis(
         saving="flops_saving",
         cost="flops",
@@ -65,8 +76,10 @@ class Curve:
     points: one row per method: method, label, kind, x, x_low, x_high, y, y_low, y_high, is_free,
         x_drawn, is_front; ends of intervals equal the estimate where there is no interval.
         is_free: no model ran, so that x, if any, is noise; such points are drawn at `x_free`.
+    heading, title: what is drawn; with the data that it is drawn of.
     subtitle: models and machine, one line each.
-    x_title: x is the saving over the naive method, or the cost itself where none ran.
+    series: which methods share a look, drawn or not.
+    x_title: x is the saving over the naive method, or the cost itself where its cost is not known.
     x_suffix: unit of x after a number.
     is_x_cost: smaller x is better; the axis is turned so that right is better anyway.
     x_range: ends of the part of the axis that has a scale, the smaller number first.
@@ -74,9 +87,11 @@ class Curve:
     missing: labels of methods without a mAP or without an x; `wanting` says it in words.
     """
 
+    heading: str
     title: str
     subtitle: tuple[str, ...]
     points: pd.DataFrame
+    series: tuple[Series, ...]
     x_title: str
     x_suffix: str
     is_x_cost: bool
@@ -101,6 +116,18 @@ class Curve:
         """Ends of the whole axis, the smaller number first."""
         return min(self.x_range[0], self.x_strip[0]), max(self.x_range[1], self.x_strip[1])
 
+    def over(self, x_range: tuple[float, float], has_strip: bool) -> Curve:
+        """The same points on an axis with this scale, and with or without a strip beyond it."""
+        points = self.points.copy()
+        x_free = _beyond(x_range, self.is_x_cost) if has_strip else None
+        points["x_drawn"] = points["x"].mask(points["is_free"], x_free)
+        return replace(self, points=points, x_range=x_range, x_free=x_free)
+
+
+def cost_units(summary: pd.DataFrame) -> tuple[CostUnit, ...]:
+    """What to measure cost in, the most telling first: seconds only where some were measured."""
+    return ("seconds", "flops") if summary["wall_seconds"].notna().any() else ("tokens", "flops")
+
 
 def curve_of(summary: pd.DataFrame, manifest: Manifest, unit: CostUnit = "seconds") -> Curve:
     """The curve of the pooled data sets, or of the only one.
@@ -113,7 +140,7 @@ def curve_of(summary: pd.DataFrame, manifest: Manifest, unit: CostUnit = "second
     axis = _COST_AXES[unit]
     dataset = summary["dataset"].iloc[-1]
     rows = summary[summary["dataset"] == dataset].reset_index(drop=True)
-    is_x_cost = axis.saving not in rows.columns
+    is_x_cost = axis.saving not in rows.columns or bool(rows[axis.saving].isna().all())
     points = _points(rows, axis.cost if is_x_cost else axis.saving)
     is_drawn = points["y"].notna() & (points["x"].notna() | points["is_free"])
     missing = tuple(points["label"][~is_drawn])
@@ -128,9 +155,11 @@ def curve_of(summary: pd.DataFrame, manifest: Manifest, unit: CostUnit = "second
     parts = () if len(names) == 1 else (f"data sets {', '.join(names)}",)
     naive = manifest.methods[manifest.naive].label if manifest.naive else ""
     return Curve(
-        title=f"{axis.heading}: {data}, {_extent(rows)}",
+        heading=axis.heading,
+        title=f"{axis.heading}: {data}, {extent(rows)}",
         subtitle=(*parts, *_subtitle(manifest, with_machine=unit == "seconds")),
         points=points,
+        series=series_of(manifest),
         x_title=axis.cost_title if is_x_cost else axis.saving_title.format(naive=naive),
         x_suffix=axis.suffix if is_x_cost else "×",
         is_x_cost=is_x_cost,
@@ -141,12 +170,12 @@ def curve_of(summary: pd.DataFrame, manifest: Manifest, unit: CostUnit = "second
     )
 
 
-def _extent(rows: pd.DataFrame) -> str:
+def extent(rows: pd.DataFrame) -> str:
     """Number of examples, and of those that the mAP is over where they are fewer."""
     num_examples = rows["num_examples"].max()
     num_scored = rows["average_precision_count"].max() if "average_precision" in rows else 0
-    extent = f"n = {num_examples}"
-    return extent if num_scored == num_examples else f"{extent}, {num_scored} with outliers"
+    text = f"n = {num_examples}"
+    return text if num_scored == num_examples else f"{text}, {num_scored} with outliers"
 
 
 def _points(rows: pd.DataFrame, x_column: str) -> pd.DataFrame:
@@ -155,7 +184,7 @@ def _points(rows: pd.DataFrame, x_column: str) -> pd.DataFrame:
     points["is_free"] = rows["forward_passes"] == 0
     for axis, column in (("x", x_column), ("y", "average_precision")):
         points[axis] = rows.get(column, np.nan)
-        if column == "flops":
+        if column in ("computed_tokens", "flops"):
             points[axis] = points[axis].replace(0.0, np.nan)
         for end in ("low", "high"):
             points[f"{axis}_{end}"] = rows.get(f"{column}_{end}", points[axis])
@@ -198,7 +227,7 @@ def _subtitle(manifest: Manifest, with_machine: bool) -> tuple[str, ...]:
 
 def ticks(low: float, high: float) -> list[float]:
     """Round numbers of a logarithmic axis: 1, 2 and 5 of each decade, or 1 alone over many."""
-    digits = (1, 2, 5) if high / low < 300 else (1,)
+    digits = (1, 2, 5) if high / low < 1000 else (1,)
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     numbers = [digit * 10.0**decade for decade in decades for digit in digits]
     return [number for number in numbers if low <= number <= high]

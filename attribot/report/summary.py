@@ -11,6 +11,7 @@ from attribot.evaluation.statistics import Interval, mean_interval, ratio_interv
 from attribot.records import Records
 
 ALL_DATASETS = "all"
+EXAMPLE_MEANS = ("num_sources", "num_prompt_tokens")
 COST_MEANS = (
     "forward_passes",
     "computed_tokens",
@@ -19,6 +20,8 @@ COST_MEANS = (
     "wall_seconds",
     "peak_memory_bytes",
 )
+# Columns of ratios against the naive method, by the cost that they are of.
+SAVINGS = {"speedup": "wall_seconds", "token_saving": "computed_tokens", "flops_saving": "flops"}
 
 
 def summarise(records: Records) -> pd.DataFrame:
@@ -36,9 +39,12 @@ def summarise(records: Records) -> pd.DataFrame:
             which M is defined;
         speedup, speedup_low, speedup_high, speedup_count: wall seconds of the naive method over
             the method's, ratio of sums over the examples that both did, paired bootstrap;
-        flops_saving and its interval: the same in counted FLOPs;
+        token_saving, flops_saving and their intervals: the same in computed tokens and in counted
+            FLOPs;
+        num_sources, num_prompt_tokens: means over the examples;
         forward_passes, ..., peak_memory_bytes: mean per example of each cost.
-    Without a naive method there are no columns of speedup and of flops_saving.
+    Numbers that no record holds are NaN: seconds that were not measured, metrics of a method that
+    has a cost only. Without a naive method there are no columns of speedup and of savings.
     """
     names = list(records.examples["dataset"].unique())
     groups = [*names, ALL_DATASETS] if len(names) > 1 else names
@@ -53,6 +59,7 @@ def _rows_of(records: Records, dataset: str) -> Iterator[dict[str, object]]:
         costs, metrics, examples = (
             table[table["dataset"] == dataset] for table in (costs, metrics, examples)
         )
+    examples = examples.set_index("example_id")
     values = metrics.pivot(index=["method", "example_id"], columns="metric", values="value")
     naive = records.manifest.naive
     naive_costs = costs[costs["method"] == naive].set_index("example_id")
@@ -61,7 +68,7 @@ def _rows_of(records: Records, dataset: str) -> Iterator[dict[str, object]]:
             continue
         # By the order of all examples: the same resamples for every method.
         own = costs[costs["method"] == name].set_index("example_id")
-        own = own.reindex([example for example in examples["example_id"] if example in own.index])
+        own = own.reindex([example for example in examples.index if example in own.index])
         if own.empty:
             continue
         row: dict[str, object] = {
@@ -78,6 +85,7 @@ def _rows_of(records: Records, dataset: str) -> Iterator[dict[str, object]]:
             row["without_outliers"] = 1 - float(scores["has_outliers"].mean())
         if naive is not None:
             row |= _savings(naive_costs, own)
+        row |= {size: float(examples.loc[own.index, size].mean()) for size in EXAMPLE_MEANS}
         row |= {cost: float(own[cost].mean()) for cost in COST_MEANS}
         yield row
 
@@ -92,11 +100,11 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _savings(naive: pd.DataFrame, own: pd.DataFrame) -> dict[str, float]:
-    """Speedup and FLOP saving against the naive method on the examples that both did."""
+    """Speedup and savings against the naive method on the examples that both did."""
     naive = naive.reindex(own.index)
     savings: dict[str, float] = {}
-    for name, cost in (("speedup", "wall_seconds"), ("flops_saving", "flops")):
-        # A method that runs no model counts no FLOPs: its saving is undefined, not infinite.
+    for name, cost in SAVINGS.items():
+        # A method that runs no model counts nothing: its saving is undefined, not infinite.
         denominator = own[cost].astype(float).replace(0.0, np.nan)
         savings |= _columns(name, ratio_interval(naive[cost].to_numpy(), denominator.to_numpy()))
     return savings

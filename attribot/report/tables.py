@@ -59,11 +59,12 @@ class SpeedupColumn(Column):
 
 
 def results_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """Quality and speedup as text, one row per row of the summary."""
+    """Quality, speedup and saving as text, one row per row of the summary."""
     columns = [
         Column("num_examples", "Examples", "{:.0f}".format),
         *_metric_columns(summary, ("average_precision",)),
         SpeedupColumn("speedup", "Speedup ↑", "{:.2f}×".format),
+        Column("token_saving", "Token saving ↑", "{:.2f}×".format),
         *_metric_columns(summary, [name for name in HEADINGS if name != "average_precision"]),
     ]
     return _as_text(summary, columns)
@@ -123,18 +124,22 @@ def notes(summary: pd.DataFrame, manifest: Manifest) -> list[str]:
             for dataset, share in shares.items()
         ]
     for name, title in (("average_precision", "mAP"), ("speedup", "Speedup")):
-        if f"{name}_count" in summary.columns:
-            counts = sorted({*summary[f"{name}_count"]})
+        counts = sorted({*summary.get(f"{name}_count", ())} - {0})
+        if counts:
             extent = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
             lines.append(f"{title}: over {extent} examples.")
     if manifest.naive is None:
-        lines.append("No naive leave-one-out ran: speedup and FLOP saving cannot be told.")
+        lines.append("No naive leave-one-out ran: speedup and savings cannot be told.")
     else:
         lines.append(
-            f"Speedup and FLOP saving: sums of {manifest.naive} over those of the method, on the "
+            f"Speedup and savings: sums of {manifest.naive} over those of the method, on the "
             "examples that both did, same models and hardware."
         )
-        if (summary["forward_passes"] == 0).any():
+        if summary["speedup"].isna().all():
+            lines.append(
+                "Wall seconds were not measured for each method on its own, so there is no speedup."
+            )
+        elif (summary["forward_passes"] == 0).any():
             lines.append("Methods of 0 forward passes run no model; their speedup is timing noise.")
     if (summary["kind"] == "exact").any():
         lines.append("Exact methods have a mAP of 1 by definition, up to rounding: see their cost.")

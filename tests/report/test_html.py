@@ -9,22 +9,30 @@ import pandas as pd
 import pytest
 
 from attribot.errors import RecordsError
-from attribot.manifest import MethodInfo
+from attribot.manifest import DatasetSummary, MethodInfo
 from attribot.recording import RecordWriter
 from attribot.records import Records, read_records
-from attribot.report.build import FIGURES, build_report
-from attribot.report.curve import curve_of
+from attribot.report.build import build_report
+from attribot.report.curve import cost_units, curve_of
 from attribot.report.html import example_view, render_report, segments
 from attribot.report.summary import summarise
 from experiments.report import main
-from tests.synthetic_run import METHODS, SENTENCES, continue_run, example_row, manifest, pair_rows
+from tests.synthetic_run import (
+    METHODS,
+    RUN_ID,
+    SENTENCES,
+    continue_run,
+    example_row,
+    manifest,
+    pair_rows,
+)
 
 HOSTILE = "</script><script>alert('1')</script> <img src=x onerror=alert(1)> & \"quoted\". "
 
 
 def page_of(records: Records, num_examples: int = 50) -> str:
     summary = summarise(records)
-    curves = {unit: curve_of(summary, records.manifest, unit) for unit in FIGURES}
+    curves = {unit: curve_of(summary, records.manifest, unit) for unit in cost_units(summary)}
     return render_report(records, summary, curves, num_examples)
 
 
@@ -50,6 +58,15 @@ def test_the_page_shows_tables_notes_and_methods(records: Records) -> None:
     assert [chart["width"] for chart in charts.values()] == ["container"] * 2  # type: ignore[index]
     assert page.count('type="radio"') == 2
     assert "Not drawn" not in page
+
+
+def test_without_seconds_the_page_counts_tokens(untimed: Records) -> None:
+    page = page_of(untimed)
+    assert list(data_of(page, "charts")) == ["tokens", "flops"]
+    assert 'value="tokens" checked' in page
+    view = data_of(page, "examples")["examples"][0]  # type: ignore[index]
+    assert [result["measures"].get("seconds") for result in view["results"]] == [None] * 4
+    assert view["results"][2]["measures"]["computed tokens"] == 100
 
 
 def test_the_page_names_what_a_chart_leaves_out(records: Records) -> None:
@@ -153,6 +170,17 @@ def test_the_command_writes_every_view(tmp_path: Path, capsys: pytest.CaptureFix
         "figures/curve_flops.png",
     ]
     assert all((tmp_path / view).stat().st_size > 0 for view in views)
+
+
+def test_several_data_sets_have_a_figure_of_panels(run_dir: Path, tmp_path: Path) -> None:
+    of = manifest(dataset=DatasetSummary("longer", 3), run_id=RUN_ID)
+    continue_run(tmp_path / "longer", of)
+    main([str(run_dir), str(tmp_path / "longer"), "--output", str(tmp_path / "both")])
+    assert (tmp_path / "both" / "figures" / "panels.png").stat().st_size > 0
+    table = pd.read_csv(tmp_path / "both" / "tables" / "curve.csv")
+    assert table["dataset"].unique().tolist() == ["made_up", "longer", "all"]
+    main([str(run_dir), "--output", str(tmp_path / "one")])
+    assert not (tmp_path / "one" / "figures" / "panels.png").exists()
 
 
 def test_the_command_explains_what_is_wrong(

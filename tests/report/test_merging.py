@@ -8,8 +8,9 @@ import pytest
 
 from attribot.errors import RecordsError
 from attribot.manifest import DatasetSummary
-from attribot.records import Records, merge_records
+from attribot.records import Records
 from attribot.report.curve import curve_of
+from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
 from experiments.report import main
 
@@ -43,6 +44,56 @@ def test_merged_runs_keep_their_rows_and_gain_a_row_over_all(records: Records) -
     assert curve.title == "Faithfulness against speed: 2 data sets, n = 6, 4 with outliers"
     assert curve.subtitle[0] == "data sets made_up, second"
     assert merged.manifest.run_id == "0123456789ab + ba9876543210"
+
+
+def resized(records: Records) -> Records:
+    """The same questions under a configuration of another name."""
+    summary = DatasetSummary("longer", num_read=3)
+    return replace(
+        records, manifest=replace(records.manifest, run_id="ba9876543210", dataset=summary)
+    )
+
+
+def test_sizes_of_one_data_set_are_told_apart_by_configuration(records: Records) -> None:
+    merged = merge_records([resized(records), records])
+    assert merged.examples["example_id"].tolist() == [
+        f"{part}/example-{index}" for part in ("longer", "made_up") for index in range(3)
+    ]
+    summary = summarise(merged)
+    assert summary["dataset"].unique().tolist() == ["longer", "made_up", "all"]
+    for part in ("longer", "made_up"):
+        own = summary[summary["dataset"] == part].reset_index(drop=True)
+        pd.testing.assert_frame_equal(own, summarise(records).assign(dataset=part))
+
+
+def test_the_parts_of_mixtures_are_told_apart_by_configuration_too(records: Records) -> None:
+    def mixed(run: Records) -> Records:
+        tables = {}
+        for name in ("examples", "sources", "costs", "metrics"):
+            rows = getattr(run, name)
+            is_other = rows["example_id"] == "example-2"
+            tables[name] = rows.assign(dataset=rows["dataset"].where(~is_other, "other"))
+        return replace(run, **tables)
+
+    alone = merge_records([mixed(records)])
+    assert alone.examples["dataset"].tolist() == ["made_up", "made_up", "other"]
+    merged = merge_records([mixed(records), mixed(resized(records))])
+    assert merged.costs["dataset"].unique().tolist() == ["made_up", "longer"]
+    assert len(merged.costs) == 2 * len(records.costs)
+
+
+def test_runs_of_one_configuration_are_pooled_unless_they_repeat(records: Records) -> None:
+    with pytest.raises(RecordsError, match=r"hold the example 'example-0' \(3 such examples\)"):
+        merge_records([records, replace(records)])
+    tables = {
+        name: getattr(records, name).assign(
+            example_id="more-" + getattr(records, name)["example_id"]
+        )
+        for name in ("examples", "sources", "costs", "metrics")
+    }
+    pooled = summarise(merge_records([records, replace(records, **tables)]))
+    assert pooled["dataset"].unique().tolist() == ["made_up"]
+    assert pooled["num_examples"].tolist() == [6] * 3
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"git_commit": "0ff1ce"}])

@@ -41,9 +41,13 @@ def test_means_and_intervals_are_those_of_the_metric_rows(records: Records) -> N
 def test_costs_are_compared_on_the_same_examples(records: Records) -> None:
     summary = summarise(records).set_index("method")
     np.testing.assert_allclose(summary["speedup"], [1, 8, 32])
+    np.testing.assert_allclose(summary["token_saving"], [1, 8, 32])
+    np.testing.assert_allclose(summary["token_saving_low"], [1, 8, 32])
     np.testing.assert_allclose(summary["flops_saving"], [1, 8, 32])
     np.testing.assert_allclose(summary["wall_seconds"], [8.8, 1.1, 0.275])
     np.testing.assert_allclose(summary["computed_tokens"], [800, 100, 25])
+    np.testing.assert_allclose(summary["num_sources"], [4] * 3)
+    np.testing.assert_allclose(summary["num_prompt_tokens"], [40] * 3)
 
     # Without example 0 of the naive method and example 2 of the other, example 1 alone counts.
     costs = records.costs
@@ -72,8 +76,30 @@ def test_a_method_without_flops_has_no_flop_saving(records: Records) -> None:
 def test_without_a_naive_method_there_is_no_speedup(tmp_path: Path) -> None:
     continue_run(tmp_path, manifest(naive=None))
     summary = summarise(read_records(tmp_path))
-    assert not [name for name in summary.columns if name.startswith(("speedup", "flops_saving"))]
+    assert not [name for name in summary.columns if "speedup" in name or "saving" in name]
     assert summary["method"].tolist() == ["hierarchical", "similarity"]
+
+
+def test_savings_are_ratios_of_sums_resampled_in_pairs(records: Records) -> None:
+    costs = records.costs.copy()
+    costs["computed_tokens"] *= costs["example_id"].map(lambda name: 1 + int(name[-1]))
+    is_other = costs["method"] == "hierarchical"
+    costs.loc[is_other, "computed_tokens"] = [100, 50, 400]
+    row = summarise(replace(records, costs=costs)).set_index("method").loc["hierarchical"]
+    interval = ratio_interval([800, 1600, 2400], [100, 50, 400])
+    assert row["token_saving"] == interval.mean == pytest.approx(4800 / 550)
+    assert (row["token_saving_low"], row["token_saving_high"]) == (interval.low, interval.high)
+    assert row["token_saving_count"] == 3
+
+
+def test_without_seconds_all_else_stands(records: Records, untimed: Records) -> None:
+    timed, summary = summarise(records), summarise(untimed)
+    of_time = ["wall_seconds", "speedup", "speedup_low", "speedup_high"]
+    assert summary[of_time].isna().all(axis=None)
+    assert summary["speedup_count"].tolist() == [0] * 3
+    others = summary.columns.drop([*of_time, "speedup_count"])
+    assert len(others) == len(summary.columns) - 5
+    pd.testing.assert_frame_equal(summary[others], timed[others])
 
 
 def test_several_data_sets_are_also_pooled(records: Records) -> None:

@@ -15,11 +15,11 @@ from tests.synthetic_run import METHODS, continue_run, manifest
 def test_results_have_an_arrow_per_metric_and_an_interval_per_mean(records: Records) -> None:
     table = results_table(summarise(records))
     assert list(table.columns) == [
-        *("Method", "Examples", "mAP ↑", "Speedup ↑", "Spearman ↑", "Pearson ↑"),
+        *("Method", "Examples", "mAP ↑", "Speedup ↑", "Token saving ↑", "Spearman ↑", "Pearson ↑"),
         *("Top-1 hit ↑", "Recall@3 ↑", "Gold AP ↑"),
     ]
     assert table.iloc[1].tolist() == [
-        *("hierarchical", "3", "0.800 [0.700, 0.900]", "8.00× [8.00×, 8.00×]"),
+        *("hierarchical", "3", "0.800 [0.700, 0.900]", *["8.00× [8.00×, 8.00×]"] * 2),
         *("0.900 [0.800, 1.000]", "0.800 [0.800, 0.800]", "1.000 [1.000, 1.000]"),
         *("0.700 [0.700, 0.700]", "0.600 [0.600, 0.600]"),
     ]
@@ -51,6 +51,29 @@ def test_a_speedup_without_a_model_is_only_bounded(records: Records) -> None:
     assert "Methods of 0 forward passes run no model" in " ".join(notes(summary, manifest()))
     summary.loc[is_fast, "speedup"] = 32.0
     assert results_table(summary).iloc[2]["Speedup ↑"].startswith("32.00×")
+
+
+def test_seconds_that_were_not_measured_are_dashes(untimed: Records) -> None:
+    summary = summarise(untimed)
+    results, costs = results_table(summary), cost_table(summary)
+    assert results["Speedup ↑"].tolist() == costs["Seconds ↓"].tolist() == ["–"] * 3
+    assert [cell.split()[0] for cell in results["Token saving ↑"]] == ["1.00×", "8.00×", "32.00×"]
+    assert costs["Computed tokens ↓"].tolist() == ["800", "100", "25"]
+    text = " ".join(notes(summary, untimed.manifest))
+    assert "Wall seconds were not measured for each method on its own" in text
+    assert "Speedup: over" not in text
+    assert "timing noise" not in text
+
+
+def test_a_method_with_a_cost_only_has_no_part_in_the_notes(records: Records) -> None:
+    metrics = records.metrics[records.metrics["method"] != "loo_naive"]
+    summary = summarise(replace(records, metrics=metrics))
+    naive = results_table(summary).iloc[0]
+    assert naive["mAP ↑"] == naive["Spearman ↑"] == "–"
+    assert naive["Token saving ↑"] == "1.00× [1.00×, 1.00×]"
+    text = " ".join(notes(summary, records.manifest))
+    assert "mAP: over 2 examples." in text
+    assert "made_up: 33.3% of the examples have no outlier" in text
 
 
 def test_one_example_has_no_interval_and_none_is_a_dash(records: Records) -> None:
@@ -86,7 +109,7 @@ def test_notes_say_what_is_left_out(records: Records, tmp_path: Path) -> None:
     continue_run(tmp_path, manifest(naive=None), num_pairs=1)
     unfinished = read_records(tmp_path)
     text = " ".join(notes(summarise(unfinished), unfinished.manifest))
-    assert "No naive leave-one-out ran: speedup and FLOP saving cannot be told." in text
+    assert "No naive leave-one-out ran: speedup and savings cannot be told." in text
     assert "continued 1 times" in text
     assert "The run is not finished" in text
     assert "Exact methods" not in text
@@ -100,7 +123,7 @@ def test_markdown_keeps_bars_inside_cells(records: Records) -> None:
     assert "reference" not in text
     lines = text.splitlines()
     rows = [line for line in lines if line.startswith("| a\\|b")]
-    assert [row.replace("\\|", "").count("|") for row in rows] == [10, 9]
+    assert [row.replace("\\|", "").count("|") for row in rows] == [11, 9]
     assert f"- `similarity` (baseline): {METHODS['similarity'].label}" in lines
 
 
