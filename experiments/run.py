@@ -42,8 +42,10 @@ WITHOUT_INFLUENCE = (
     "progress",
     "scorer.batch_size",
     "scorer.max_tokens_per_pass",
+    "scorer.max_memory_gb",
     "methods.*.scorer.batch_size",
     "methods.*.scorer.max_tokens_per_pass",
+    "methods.*.scorer.max_memory_gb",
 )
 
 

@@ -21,6 +21,10 @@ class ModelGeometry:
     block_parameters: P_blocks, weights of the matrix multiplications that one token passes in the
         decoder blocks; of a mixture's experts only the share that a token is routed to.
     num_parameters: of the whole model.
+    kv_width: key-value heads times head dimension.
+    mlp_width: of the widest hidden layer of a block; of a mixture, of one expert.
+    weight_bytes: of the whole model.
+    value_bytes: of one activation or state.
     """
 
     num_layers: int
@@ -29,6 +33,10 @@ class ModelGeometry:
     vocab_size: int
     block_parameters: int
     num_parameters: int
+    kv_width: int
+    mlp_width: int
+    weight_bytes: int
+    value_bytes: int
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> ModelGeometry:
@@ -51,6 +59,11 @@ class ModelGeometry:
             vocab_size=config.vocab_size,
             block_parameters=round(blocks),
             num_parameters=sum(p.numel() for p in model.parameters()),
+            kv_width=head_dim
+            * (getattr(config, "num_key_value_heads", None) or config.num_attention_heads),
+            mlp_width=_mlp_width(model),
+            weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+            value_bytes=model.dtype.itemsize,
         )
 
     def pass_flops(self, num_new: int, num_cached: int, num_logits: int) -> float:
@@ -67,6 +80,12 @@ class ModelGeometry:
             + 4.0 * self.num_layers * self.attention_width * context
             + 2.0 * self.hidden_size * self.vocab_size * num_logits
         )
+
+
+def _mlp_width(model: PreTrainedModel) -> int:
+    """The largest output width of a block's linear maps, whatever their names."""
+    maps = (p for p in decoder_layers(model).parameters() if p.dim() >= 2)
+    return max(max(p.shape[-2:]) for p in maps)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

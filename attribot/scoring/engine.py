@@ -55,7 +55,9 @@ class LikelihoodEngine:
         "packed" computes every node of the trie of all sequences once, many branches to a pass.
         What a model does not admit takes the next slower way, with one warning; see `refusals`.
     batch_size: sequences per pass of the naive and cached strategies.
-    max_tokens_per_pass: of the packed strategy; bounds its memory.
+    max_tokens_per_pass: of packed scoring.
+    max_memory_gb: passes of packed scoring are narrowed until weights, held states and the widest
+        pass are estimated to fit [1e9 bytes]; see `MemoryEstimate`. None: no bound.
     all_logits: naive and cached scoring compute logits at every position, not only those that
         predict the response: what the paper's code does, to be measured against.
     """
@@ -64,6 +66,7 @@ class LikelihoodEngine:
     strategy: Strategy = "packed"
     batch_size: int = 1
     max_tokens_per_pass: int = 2048
+    max_memory_gb: float | None = None
     all_logits: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +79,8 @@ class LikelihoodEngine:
                 f"batch_size and max_tokens_per_pass must be at least 1; got {self.batch_size} "
                 f"and {self.max_tokens_per_pass}"
             )
+        if self.max_memory_gb is not None and self.max_memory_gb <= 0:
+            raise InvalidInputError(f"max_memory_gb must be positive; got {self.max_memory_gb}")
 
         if self.all_logits and self.strategy == "packed":
             raise InvalidInputError(
@@ -125,12 +130,19 @@ class LikelihoodEngine:
 
     @cached_property
     def packed_passes(self) -> PackedPasses:
-        return PackedPasses.of(self.model, self.max_tokens_per_pass)
+        return PackedPasses.of(self.model)
 
     @cached_property
     def planner(self) -> WorkPlanner:
         """Counts what a call computes, with the strategy that is taken."""
-        return WorkPlanner(self.geometry, self.taken_strategy, self.batch_size, self.all_logits)
+        return WorkPlanner(
+            self.geometry,
+            self.taken_strategy,
+            self.batch_size,
+            self.max_tokens_per_pass,
+            None if self.max_memory_gb is None else self.max_memory_gb * 1e9,
+            self.all_logits,
+        )
 
     def token_log_likelihoods(
         self, prompts: Sequence[TokenIds], response: TokenIds
@@ -160,7 +172,7 @@ class LikelihoodEngine:
         with torch.inference_mode():
             if self.taken_strategy == "packed":
                 plan = PackedPlan.of_pairs(distinct, held)
-                answers, work = self.packed_passes.run(plan, held), plan.work()
+                answers, work = self._run(plan, held), plan.work()
             else:
                 batches = padded_batches(distinct, self.batch_size, self.taken_strategy == "cached")
                 answers = score_padded(self.model, distinct, batches, self.all_logits)
@@ -212,11 +224,14 @@ class LikelihoodEngine:
         held = held or HeldStates()
         plan = PackedPlan.of_masks(prompt, responses, removed, recomputed, close_gaps, held)
         with torch.inference_mode():
-            answers = self.packed_passes.run(plan, held)
+            answers = self._run(plan, held)
         self._check_finite(answers)
         rows = 1 + len(removed)
         grouped = [np.stack(answers[i * rows : (i + 1) * rows]) for i in range(len(responses))]
         return grouped, self._cost(plan.work())
+
+    def _run(self, plan: PackedPlan, held: HeldStates) -> list[FloatArray]:
+        return self.packed_passes.run(plan, held, self.planner.pass_width(plan))
 
     def attention_mass(
         self, prompt: TokenIds, response: TokenIds, held: HeldStates | None = None

@@ -34,28 +34,29 @@ Answers = dict[int, FloatArray]
 class PackedPasses:
     """Runs branches through a view of a model; the model itself stays as it is.
 
-    max_tokens: of one pass; a longer branch has a pass of its own.
     kernel: by which rows attend.
     """
 
     view: PreTrainedModel
-    max_tokens: int
     kernel: Kernel = "flash"
 
     @classmethod
-    def of(cls, model: PreTrainedModel, max_tokens: int) -> PackedPasses:
+    def of(cls, model: PreTrainedModel) -> PackedPasses:
         is_flexible = why_not_flex(model) is None
         kernel = packed_kernel(input_device(model)) if is_flexible else "flash"
-        return cls(packed_view(model), max_tokens, kernel)
+        return cls(packed_view(model), kernel)
 
     @cached_property
     def rotations(self) -> QueryRotations:
         return QueryRotations(self.view)
 
-    def run(self, plan: PackedPlan, held: HeldStates) -> list[FloatArray]:
-        """Token log-likelihoods [nats] of every answer; the trunk's states go to `held`."""
+    def run(self, plan: PackedPlan, held: HeldStates, max_tokens: int) -> list[FloatArray]:
+        """Token log-likelihoods [nats] of every answer; the trunk's states go to `held`.
+
+        max_tokens: of one pass; a longer branch has a pass of its own.
+        """
         branches = plan.branches.branches
-        rows = pack_rows(plan.branches, self.max_tokens)
+        rows = pack_rows(plan.branches, max_tokens)
         last_row = {
             r.branch: i for i, row in enumerate(rows) for b in row for r in branches[b].reaches
         }

@@ -17,6 +17,7 @@ from attribot.errors import InvalidInputError
 from attribot.scoring.batching import Batch, TokenIds, plan_batches
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.held import HeldStates
+from attribot.scoring.memory import MemoryEstimate
 from attribot.scoring.packing import BranchPlan, plan_branches, plan_masked_branches
 from attribot.types import BoolArray, Cost, FloatArray
 
@@ -121,22 +122,32 @@ class PackedPlan:
 class WorkPlanner:
     """Counts what calls to a `LikelihoodEngine` of these settings would compute.
 
-    See there for the settings; no weights are needed.
+    See there for the settings; no weights are needed. Costs hold the estimated peak of memory.
     """
 
     geometry: ModelGeometry
     strategy: Strategy = "packed"
     batch_size: int = 1
+    max_tokens_per_pass: int = 2048
+    max_memory_bytes: float | None = None
     all_logits: bool = False
 
     def of_pairs(self, pairs: Sequence[Pair], held: HeldStates) -> Cost:
         """Of scoring distinct pairs; a packed plan leaves its trunk in `held`."""
-        if not pairs:
-            return Cost()
         if self.strategy == "packed":
             return self._of_packed(PackedPlan.of_pairs(pairs, held), held)
-        batches = padded_batches(pairs, self.batch_size, self.strategy == "cached")
-        return self.cost(padded_work(pairs, batches))
+        reuses = self.strategy == "cached"
+        batches = padded_batches(pairs, self.batch_size, reuses)
+        estimate = MemoryEstimate(self.geometry)
+        peak = max(
+            estimate.padded_bytes(
+                [len(pairs[row][0]) + len(pairs[row][1]) - 1 for row in batch.rows],
+                sum(len(pairs[row][1]) for row in batch.rows),
+                reuses,
+            )
+            for batch in batches
+        )
+        return replace(self.cost(padded_work(pairs, batches)), peak_memory_bytes=peak)
 
     def of_masks(
         self,
@@ -150,9 +161,15 @@ class WorkPlanner:
         plan = PackedPlan.of_masks(prompt, responses, removed, recomputed, True, held)
         return self._of_packed(plan, held)
 
+    def pass_width(self, plan: PackedPlan) -> int:
+        """Most tokens of a pass of this call, so that it stays within the memory allowed."""
+        estimate = MemoryEstimate(self.geometry)
+        return estimate.widest_pass(plan, self.max_tokens_per_pass, self.max_memory_bytes)
+
     def _of_packed(self, plan: PackedPlan, held: HeldStates) -> Cost:
+        peak = MemoryEstimate(self.geometry).peak_bytes(plan, self.pass_width(plan))
         held.hold_trunk(plan, None)
-        return self.cost(plan.work())
+        return replace(self.cost(plan.work()), peak_memory_bytes=peak)
 
     def cost(self, work: Sequence[Work]) -> Cost:
         """Padding is not counted: the counters describe the work, not the hardware's waste."""

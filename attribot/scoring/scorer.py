@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class ModelScorer:
     """A `Scorer`, `MaskScorer` and `TokenScorer` on a language model.
 
-    strategy, batch_size, max_tokens_per_pass: settings of the engine; see `LikelihoodEngine`.
+    strategy, batch_size, max_tokens_per_pass, max_memory_gb: settings of the engine; see
+        `LikelihoodEngine`.
     verify: score the first, the last and a middle prompt of every call naively as well, and fail
         where the difference exceeds `verify_tolerance` [nats per response]. Its time is not
         counted as cost, but stands in wall seconds: never time a method with it.
@@ -37,6 +38,7 @@ class ModelScorer:
     strategy: Strategy = "packed"
     batch_size: int = 1
     max_tokens_per_pass: int = 2048
+    max_memory_gb: float | None = None
     verify: bool = False
     verify_tolerance: float = 1e-3
     session: Session | None = None
@@ -44,7 +46,11 @@ class ModelScorer:
     @cached_property
     def engine(self) -> LikelihoodEngine | PlanningEngine:
         return LikelihoodEngine(
-            self.language_model.model, self.strategy, self.batch_size, self.max_tokens_per_pass
+            self.language_model.model,
+            self.strategy,
+            self.batch_size,
+            self.max_tokens_per_pass,
+            self.max_memory_gb,
         )
 
     def opened(self, prefix: ComputedPrefix | None = None) -> ModelScorer:

@@ -31,8 +31,8 @@ def test_wrong_scores_fail(monkeypatch):
     passes = type(scorer.engine.packed_passes)
     right = passes.run
 
-    def wrong(self, plan, held):
-        return [answer + 0.01 for answer in right(self, plan, held)]
+    def wrong(self, *arguments):
+        return [answer + 0.01 for answer in right(self, *arguments)]
 
     monkeypatch.setattr(passes, "run", wrong)
     with pytest.raises(ParityError, match=r"packed scoring .* differs .* use scorer=naive"):
