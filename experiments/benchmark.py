@@ -1,253 +1,256 @@
 """Time the ways to score all leave-one-out ablations of a prompt, interleaved in one process.
 
     python -m experiments.benchmark --tokens 300 600 1200 --sources 8 16 32 --output runs/benchmark
+    python -m experiments.benchmark --geometry experiments/geometries/llama-3.1-8b.yaml \\
+        --device cuda --dtype bfloat16 --tokens-per-second 20000
 
 Every cell is a prompt of so many tokens in so many sources with a response of 32. All ways meet it
-in turn, `--repeats` times after one unmeasured round; medians and quartiles are reported, beside
-counted tokens and FLOPs, and the share of the machine's measured matrix-multiplication rate. Ways
-whose cell would take longer than `--max-seconds`, judged by the fastest way's rate, are left out
-and said to be. Random token ids serve: time does not depend on what the tokens say.
+in turn, `--repeats` times; medians and quartiles are reported, beside counted tokens and FLOPs, the
+share of the machine's measured matrix-multiplication rate, each way's own peak of memory and the
+time spent outside the model. Ways whose round would take longer than `--max-seconds`, judged by the
+tokens to compute and `--tokens-per-second`, are left out of the cell and said to be. Random token
+ids serve: time does not depend on what the tokens say.
+
+Without `--geometry` the bundled model is timed; with it, a model of that geometry with random
+weights. The same command with other cells or ways and the same `--output` adds to what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Sequence
+import gc
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from matplotlib.figure import Figure
-from rich.console import Console
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from attribot.manifest import git_state, hardware
+from attribot.errors import AttribotError, InvalidInputError
+from attribot.manifest import git_state, hardware, package_versions
 from attribot.models.bundled import load_bundled
+from attribot.models.geometry import random_model
+from attribot.models.language_model import LanguageModel, input_device
 from attribot.models.loading import set_threads
-from attribot.scoring.batching import TokenIds
-from attribot.scoring.engine import LikelihoodEngine
-from attribot.types import Cost
+from attribot.models.memory import peak_memory, reset_peak_memory
+from experiments.benchmark_records import WAYS, BenchmarkRun, LeftOut, Measurements
+from experiments.benchmark_report import build
+from experiments.benchmark_ways import Cell, Way, ways_of
+from experiments.forward_clock import ForwardClock, read_clock
 
-NUM_RESPONSE_TOKENS = 32
-NUM_HEAD_TOKENS = 40
-NUM_QUERY_TOKENS = 24
-Way = Callable[[TokenIds, TokenIds, int], Cost]
-
-
-def deletion_way(engine: LikelihoodEngine) -> Way:
-    """Full prompt and every ablation by deletion."""
-
-    def score(prompt: TokenIds, response: TokenIds, num_sources: int) -> Cost:
-        extents = source_extents(len(prompt), num_sources)
-        ablated = [prompt[:start] + prompt[end:] for start, end in extents]
-        return engine.token_log_likelihoods([prompt, *ablated], response)[1]
-
-    return score
+# First calls set up kernels and buffers, milliseconds that longer rounds do not show.
+MAX_UNMEASURED_SECONDS = 2.0
+WARM_UP = Cell(128, 2)
 
 
-def masking_way(engine: LikelihoodEngine, window: int) -> Way:
-    """Full prompt and every ablation by masking, with a window of so many tokens."""
-
-    def score(prompt: TokenIds, response: TokenIds, num_sources: int) -> Cost:
-        extents = source_extents(len(prompt), num_sources)
-        places = np.arange(len(prompt))
-        removed = np.array([(places >= start) & (places < end) for start, end in extents])
-        behind = np.array([(places >= end) & (places < end + window) for _, end in extents])
-        recomputed = behind | (places >= len(prompt) - NUM_QUERY_TOKENS)
-        return engine.masked_token_log_likelihoods(prompt, response, removed, recomputed, True)[1]
-
-    return score
-
-
-def source_extents(num_tokens: int, num_sources: int) -> list[tuple[int, int]]:
-    """Token extents of equal sources between the head of the prompt and the query."""
-    edges = np.linspace(NUM_HEAD_TOKENS, num_tokens - NUM_QUERY_TOKENS, num_sources + 1)
-    edges = edges.astype(int)
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+def matmul_rate(model: PreTrainedModel, seconds: float = 1.0) -> float:
+    """FLOP/s of matrix multiplication on the model's device, in its dtype and at its shapes:
+    1,024 tokens through the first matrix of a feed-forward block."""
+    config, device = model.config.get_text_config(), input_device(model)
+    shapes = (1024, config.hidden_size), (config.hidden_size, config.intermediate_size)
+    left, right = (torch.randn(shape, device=device, dtype=model.dtype) for shape in shapes)
+    left @ right
+    # A GPU must not idle between readings of the clock; on a CPU one product may take a second.
+    num_between = 64 if device.type == "cuda" else 1
+    count, start = 0, read_clock(device)
+    while (spent := read_clock(device) - start) < seconds:
+        for _ in range(num_between):
+            left @ right
+        count += num_between
+    return 2.0 * 1024 * right.numel() * count / spent
 
 
-def ways_of(model: PreTrainedModel) -> dict[str, Way]:
-    """By name, the slowest first."""
+def plan(
+    ways: Mapping[str, Way], options: argparse.Namespace
+) -> tuple[dict[Cell, dict[str, Way]], tuple[LeftOut, ...]]:
+    """The ways to measure by cell, the smallest cell first, and those left out.
 
-    def engine(**settings: object) -> LikelihoodEngine:
-        return LikelihoodEngine(model, **settings)  # type: ignore[arg-type]
-
-    return {
-        "naive, all logits": deletion_way(engine(strategy="naive", all_logits=True)),
-        "naive": deletion_way(engine(strategy="naive")),
-        "cached, all logits": deletion_way(engine(strategy="cached", all_logits=True)),
-        "cached": deletion_way(engine(strategy="cached")),
-        "cached, batches of 4": deletion_way(engine(strategy="cached", batch_size=4)),
-        "packed": deletion_way(engine(strategy="packed")),
-        "masked, 64 tokens": masking_way(engine(), window=64),
-    }
-
-
-def matmul_rate(seconds: float = 1.0) -> float:
-    """FLOP/s of float32 matrix multiplication at the shapes of a small model."""
-    left, right = torch.randn(1024, 576), torch.randn(576, 1536)
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        left @ right
-        count += 1
-    return 2 * 1024 * 576 * 1536 * count / (time.perf_counter() - start)
+    Raises:
+        InvalidInputError: nothing is left.
+    """
+    taken: dict[Cell, dict[str, Way]] = {}
+    left_out = []
+    for num_tokens in sorted(options.tokens):
+        for num_sources in sorted(options.sources):
+            cell = Cell(num_tokens, num_sources)
+            for name in options.ways:
+                if reason := why_not(ways[name], cell, options):
+                    left_out.append(LeftOut(name, num_tokens, num_sources, reason))
+                else:
+                    taken.setdefault(cell, {})[name] = ways[name]
+    if not taken:
+        reasons = "; ".join(sorted({left.reason for left in left_out}))
+        raise InvalidInputError(
+            f"nothing to measure, all ways are left out of all cells ({reasons}): raise "
+            f"--max-seconds or --tokens-per-second, or choose other cells or ways"
+        )
+    return taken, tuple(left_out)
 
 
-def measure(options: argparse.Namespace, console: Console) -> pd.DataFrame:
-    """One row per cell and way."""
-    model = load_bundled().model
-    ways = ways_of(model)
-    rate = matmul_rate()
-    generator = np.random.default_rng(0)
-    rows = []
-    for num_tokens in options.tokens:
-        for num_sources in options.sources:
-            if num_tokens < NUM_HEAD_TOKENS + NUM_QUERY_TOKENS + num_sources:
+def why_not(way: Way, cell: Cell, options: argparse.Namespace) -> str | None:
+    """Why a way is left out of a cell; None where it is measured."""
+    if way.refusal:
+        return way.refusal
+    if not cell.has_room:
+        return "fewer tokens than sources"
+    seconds = way.expected_tokens(cell) / options.tokens_per_second
+    return f"about {seconds:.0f} s a round" if seconds > options.max_seconds else None
+
+
+def measure_cell(
+    cell: Cell, ways: Mapping[str, Way], options: argparse.Namespace
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """(name of a way, row) per way and round; None for a row where memory does not suffice."""
+    running = dict(ways)
+    for number in range(options.repeats + 1):
+        # Every other round runs backwards: no way always follows the same one.
+        for name in list(running)[:: -1 if number % 2 else 1]:
+            way = running[name]
+            expected = way.expected_tokens(cell)
+            if number == 0 and expected > MAX_UNMEASURED_SECONDS * options.tokens_per_second:
                 continue
-            ids = generator.integers(
-                0, model.config.vocab_size, num_tokens + NUM_RESPONSE_TOKENS
-            ).tolist()
-            prompt, response = tuple(ids[:num_tokens]), tuple(ids[num_tokens:])
-            costs: dict[str, Cost] = {}
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
-            for repeat in range(options.repeats + 1):
-                for name in affordable(list(ways), num_tokens, num_sources, options):
-                    start = time.perf_counter()
-                    costs[name] = ways[name](prompt, response, num_sources)
-                    if repeat:
-                        seconds[name].append(time.perf_counter() - start)
-                console.print(f"{num_tokens} tokens, {num_sources} sources: round {repeat}")
-            rows += [
-                {
-                    "prompt_tokens": num_tokens,
-                    "sources": num_sources,
-                    **row_of(name, costs[name], seconds[name], seconds["packed"], rate),
-                }
-                for name in ways
-                if name in costs
-            ]
-    return pd.DataFrame(rows)
+            try:
+                row = measure_once(way, cell)
+            except torch.OutOfMemoryError:
+                del running[name]
+                yield name, None
+                continue
+            if number:
+                yield name, {"way": name, "round": number, "expected_tokens": expected, **row}
 
 
-def affordable(
-    names: Sequence[str], num_tokens: int, num_sources: int, options: argparse.Namespace
-) -> list[str]:
-    """Ways whose cell stays below the limit of seconds at the given rate, the fastest first."""
-    total = (num_sources + 1) * (num_tokens + NUM_RESPONSE_TOKENS)
-    shares = {"naive": 1.0, "cached": 0.6}
-    return [
-        name
-        for name in reversed(names)
-        if shares.get(name.split(",")[0], 0.0) * total
-        <= options.max_seconds * options.tokens_per_second
-    ]
-
-
-def row_of(
-    name: str, cost: Cost, seconds: Sequence[float], packed: Sequence[float], rate: float
-) -> dict[str, object]:
-    """Medians, quartiles and counters of one way in one cell; its ratio to packed, by round."""
-    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75])
-    ratio_low, ratio, ratio_high = np.quantile(np.divide(packed, seconds), [0.25, 0.5, 0.75])
+def measure_once(way: Way, cell: Cell) -> dict[str, Any]:
+    """Seconds, counters and peak memory of one way in one cell."""
+    device = input_device(way.engine.model)
+    reset_peak_memory(device)
+    resting = peak_memory(device)
+    with ForwardClock(way.module, device) as clock:
+        start = read_clock(device)
+        cost = way.score(cell)
+        seconds = read_clock(device) - start
     return {
-        "way": name,
-        "seconds": median,
-        "seconds_low": low,
-        "seconds_high": high,
-        "packed_over_this": ratio,
-        "packed_over_this_low": ratio_low,
-        "packed_over_this_high": ratio_high,
+        "prompt_tokens": cell.num_tokens,
+        "sources": cell.num_sources,
+        "seconds": seconds,
+        "forward_seconds": clock.seconds,
         "forward_passes": cost.forward_passes,
         "computed_tokens": cost.computed_tokens,
         "reused_tokens": cost.reused_tokens,
         "flops": cost.flops,
-        "share_of_matmul_rate": cost.flops / median / rate,
-        "peak_memory_bytes": cost.peak_memory_bytes,
+        "peak_memory_bytes": peak_memory(device),
+        "resting_memory_bytes": resting,
     }
 
 
-def exponents(rows: pd.DataFrame) -> pd.DataFrame:
-    """Fitted exponents of seconds, tokens and FLOPs in prompt tokens and in sources, per way.
-
-    Least squares of log cost = a + b log(prompt tokens) + c log(sources). Predicted for tokens:
-    deletion b = 1, c = 1 (every ablation computes a share of the prompt); masking b < 1, towards 0
-    for many sources, because only the one whole pass grows with the prompt.
-    """
-    fits = []
-    for name, group in rows.groupby("way", sort=False):
-        if group["prompt_tokens"].nunique() < 2 or group["sources"].nunique() < 2:
-            continue
-        design = np.column_stack(
-            [np.ones(len(group)), np.log(group["prompt_tokens"]), np.log(group["sources"])]
-        )
-        fit: dict[str, object] = {"way": name, "cells": len(group)}
-        for cost in ("seconds", "computed_tokens", "flops"):
-            _, in_tokens, in_sources = np.linalg.lstsq(design, np.log(group[cost]), rcond=None)[0]
-            fit |= {f"{cost}^tokens": in_tokens, f"{cost}^sources": in_sources}
-        fits.append(fit)
-    return pd.DataFrame(fits)
+def measure(
+    earlier: Measurements,
+    run: BenchmarkRun,
+    taken: Mapping[Cell, Mapping[str, Way]],
+    options: argparse.Namespace,
+) -> None:
+    """Measures all cells and writes what there is after each of them."""
+    rows: list[dict[str, Any]] = []
+    for cell, ways in taken.items():
+        for name, row in measure_cell(cell, ways, options):
+            if row is None:
+                failed = LeftOut(name, cell.num_tokens, cell.num_sources, "out of memory")
+                run = replace(run, left_out=(*run.left_out, failed))
+            else:
+                rows.append(row | {"matmul_flops_per_second": run.matmul_flops_per_second})
+        earlier.with_run(run, rows).write(options.output)
+        print(f"{cell.num_tokens} tokens, {cell.num_sources} sources: done", flush=True)
 
 
-def draw(rows: pd.DataFrame, path: Path) -> None:
-    """Seconds against prompt tokens, one panel per number of sources, log-log."""
-    counts = sorted(rows["sources"].unique())
-    figure = Figure(figsize=(4 * len(counts), 4), layout="constrained")
-    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
-    for panel, num_sources in zip(panels, counts, strict=True):
-        for name, group in rows[rows["sources"] == num_sources].groupby("way", sort=False):
-            spread = [
-                group["seconds"] - group["seconds_low"],
-                group["seconds_high"] - group["seconds"],
-            ]
-            panel.errorbar(group["prompt_tokens"], group["seconds"], spread, marker="o", label=name)
-        panel.set(
-            xscale="log", yscale="log", xlabel="prompt tokens", title=f"{num_sources} sources"
-        )
-    panels[0].set_ylabel("seconds per example")
-    panels[-1].legend(fontsize=7)
-    figure.savefig(path, dpi=150)
-
-
-def write(rows: pd.DataFrame, options: argparse.Namespace) -> None:
-    """Table, fits, figure and circumstances into the output folder."""
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows.to_csv(options.output / "benchmark.csv", index=False)
-    commit, is_dirty = git_state(Path(__file__).parent)
-    circumstances = (
-        f"{hardware(None)}, {torch.get_num_threads()} threads, torch {torch.__version__}, commit "
-        f"{commit}{' with changes' if is_dirty else ''}, {date.today().isoformat()}"
-    )
-    shown = rows.drop(columns=["flops", "peak_memory_bytes"])
-    fits = exponents(rows)
-    parts = ["# Ways to score all ablations", circumstances, shown.to_markdown(index=False)]
-    if len(fits):
-        parts += ["## Fitted exponents", fits.to_markdown(index=False)]
-    (options.output / "benchmark.md").write_text("\n\n".join(parts) + "\n")
-    draw(rows, options.output / "benchmark.png")
+def load(options: argparse.Namespace) -> tuple[str, PreTrainedModel, LanguageModel | None]:
+    """Name and model; with its tokenizer where it has one."""
+    if options.geometry is not None:
+        dtype = getattr(torch, options.dtype)
+        model = random_model(options.geometry, torch.device(options.device), dtype)
+        return f"random weights in the geometry of {options.geometry.stem}", model, None
+    device_map = None if options.device == "cpu" else options.device
+    bundled = load_bundled(dtype=options.dtype, device_map=device_map)
+    return bundled.name, bundled.model, bundled
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    command = shlex.join(sys.argv[1:] if arguments is None else arguments)
+    parser = argument_parser()
+    options = parser.parse_args(arguments)
+    disable_progress_bar()
+    # Walking the objects of all imported libraries would take longer than small cells.
+    gc.freeze()
+    try:
+        print(benchmark(options, command))
+    except AttribotError as error:
+        parser.exit(1, f"{error}\n")
+    finally:
+        gc.unfreeze()
+
+
+def benchmark(options: argparse.Namespace, command: str) -> Path:
+    """Measures, writes and reports; returns the report."""
+    threads = set_threads(options.threads)
+    name, model, language_model = load(options)
+    is_gpu = options.device.startswith("cuda")
+    machine = {
+        "model": name,
+        "dtype": options.dtype,
+        "hardware": hardware(torch.cuda.get_device_name(options.device) if is_gpu else None),
+        "threads": threads,
+        "versions": package_versions(["torch", "transformers"]),
+    }
+    earlier = Measurements.beside(options.output, machine)
+    taken, left_out = plan(ways_of(model), options)
+    total = sum(way.expected_tokens(cell) for cell, ways in taken.items() for way in ways.values())
+    minutes = options.repeats * total / options.tokens_per_second / 60
+    print(f"{len(taken)} cells, about {minutes:.0f} minutes", flush=True)
+    used = {name: way for ways in taken.values() for name, way in ways.items()}
+    for way in used.values():
+        measure_once(way, WARM_UP)
+    text = None
+    if language_model is not None and "packed" in used:
+        # It needs more packages than a machine that only times random weights may have.
+        from experiments.benchmark_text import measure_text
+
+        text = measure_text(language_model, options.repeats)
+    commit, is_dirty = git_state(Path(__file__).parent)
+    today, rate = date.today().isoformat(), matmul_rate(model)
+    run = BenchmarkRun(command, today, commit, is_dirty, rate, left_out, text)
+    measure(earlier, run, taken, options)
+    return build(options.output)
+
+
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.benchmark",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--tokens", type=int, nargs="+", default=[300, 600, 1200])
-    parser.add_argument("--sources", type=int, nargs="+", default=[8, 16, 32])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tokens", type=positive, nargs="+", default=[300, 600, 1200])
+    parser.add_argument("--sources", type=positive, nargs="+", default=[8, 16, 32])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY")
+    parser.add_argument("--repeats", type=positive, default=3, help="measured rounds per cell")
     parser.add_argument("--max-seconds", type=float, default=60.0, help="per way, cell and round")
-    parser.add_argument("--tokens-per-second", type=float, default=500.0, help="for that judgement")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--tokens-per-second", type=float, default=400.0, help="for that judgement")
+    parser.add_argument("--geometry", type=Path, help="YAML; default: the bundled model")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    parser.add_argument("--threads", type=int, default=None, help="default: all available cores")
     parser.add_argument("--output", type=Path, default=Path("runs/benchmark"))
-    options = parser.parse_args(arguments)
-    disable_progress_bar()
-    set_threads(options.threads)
-    write(measure(options, Console()), options)
-    print(options.output / "benchmark.md")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
 
 
 if __name__ == "__main__":
