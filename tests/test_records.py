@@ -63,6 +63,17 @@ def test_parquet_and_json_lines_give_back_every_row(tmp_path: Path) -> None:
     )
 
 
+def test_seconds_may_be_missing(tmp_path: Path) -> None:
+    running, done = tmp_path / "running", tmp_path / "done"
+    continue_run(running, num_pairs=5, is_timed=False)
+    continue_run(done, is_timed=False)
+    for run_dir, num_pairs in ((running, 5), (done, NUM_PAIRS)):
+        costs = read_records(run_dir).costs
+        assert costs["wall_seconds"].dtype == np.float64
+        assert costs["wall_seconds"].isna().tolist() == [True] * num_pairs
+        assert costs["computed_tokens"].gt(0).all()
+
+
 def test_manifest_and_schema_version_are_stored(tmp_path: Path) -> None:
     continue_run(tmp_path)
     stored = read_records(tmp_path).manifest

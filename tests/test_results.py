@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from attribot.records import merge_records, read_records
+from attribot.records import read_records
+from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

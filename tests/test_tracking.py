@@ -60,13 +60,15 @@ def history(records: list[Record]) -> list[dict[str, Any]]:
     return [{"/".join(i.nested_key): json.loads(i.value_json) for i in row.item} for row in rows]
 
 
-def track(run_dir: Path, tracker: Tracker, naive: str | None = "loo_naive") -> list[Record]:
+def track(
+    run_dir: Path, tracker: Tracker, naive: str | None = "loo_naive", is_timed: bool = True
+) -> list[Record]:
     of = manifest(naive)
-    continue_run(run_dir, of)
+    continue_run(run_dir, of, is_timed=is_timed)
     build_report([run_dir], run_dir)
     with tracker.start(of.config, of, run_dir) as tracked:
         for example, method in pairs(of, examples()):
-            _, cost, metrics = pair_rows(example, method)
+            _, cost, metrics = pair_rows(example, method, is_timed=is_timed)
             tracked.log_progress(int(example.example_id[-1]), cost, metrics)
         tracked.finish(summarise(read_records(run_dir)), run_dir)
     wandb.teardown()
@@ -133,6 +135,17 @@ def test_without_a_naive_method_the_chart_shows_seconds(tmp_path: Path) -> None:
         if list(update.nested_key) == ["_wandb", "visualize", "results/curve"]
     )
     assert charts["panel_config"]["fieldSettings"] == {"x": "log10_seconds", "y": "map"}
+
+
+@pytest.mark.slow
+def test_without_seconds_the_chart_shows_counted_tokens(tmp_path: Path) -> None:
+    *progress, results = history(track(tmp_path, WandbTracker(), is_timed=False))
+    costs = {key.rsplit("/", 1)[1] for row in progress for key in row if key.startswith("cost/")}
+    assert costs == {"forward_passes", "computed_tokens", "reused_tokens", "flops"}
+    (folder,) = tmp_path.glob("wandb/offline-run-*/files")
+    points = json.loads((folder / results["results/curve_table/path"]).read_text())
+    assert points["columns"] == ["method", "kind", "log10_token_saving", "x", "map"]
+    np.testing.assert_allclose([row[3] for row in points["data"]], [1, 8, 32])
 
 
 def test_an_error_inside_marks_the_run_failed(tmp_path: Path) -> None:

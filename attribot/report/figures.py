@@ -43,7 +43,7 @@ SMALLEST, LARGEST = 0.45, 1.3
 
 def draw_curve(curve: Curve, path: Path) -> None:
     """Write the figure as PNG; equal curves give equal bytes."""
-    figure = _figure(9, 5.8 + _legend_room(curve.series))
+    figure = _figure(9, 5.8 + _legend_room(curve.series, 9))
     axes = figure.add_subplot()
     _set_titles(figure, axes, curve)
     _draw(axes, curve)
@@ -58,7 +58,7 @@ def draw_panels(panels: Panels, path: Path) -> None:
     width = 6.4 * num_columns
     lines = [part for line in panels.subtitle for part in textwrap.wrap(line, int(14 * width))]
     head = 0.45 + 0.15 * len(lines)
-    below = 0.6 + _legend_room(panels.panels[0].curve.series)
+    below = 0.6 + _legend_room(panels.panels[0].curve.series, width)
     height = head + 4.8 * num_rows + below
     figure = _figure(width, height, head)
     figure.text(0.01, 1 - 0.1 / height, panels.title, va="top", fontsize=13, fontweight="bold")
@@ -192,10 +192,15 @@ def _areas(series: Series) -> FloatArray:
     return np.asarray(np.linspace(SMALLEST, LARGEST, num_methods) * MARKER_AREA)
 
 
-def _legend_room(every: Sequence[Series]) -> float:
-    """Height that families need beyond the usual legend [inches]."""
-    num_families = sum(series.is_family for series in every)
-    return LEGEND_ROW * (num_families + 1) / 2 if num_families else 0.0
+def _legend_room(every: Sequence[Series], width: float) -> float:
+    """Height that families need beyond the usual legend, in a figure of this width [inches]."""
+    lines = [_legend_text(series, width) for series in every if series.is_family]
+    return LEGEND_ROW * (1 + "\n".join(lines).count("\n")) / 2 + LEGEND_ROW if lines else 0.0
+
+
+def _legend_text(series: Series, width: float) -> str:
+    """The title in lines that fit half of a figure [inches]."""
+    return textwrap.fill(series.title, int(6.5 * width))
 
 
 def _add_legend(figure: Figure, every: Sequence[Series], points: pd.DataFrame) -> None:
@@ -215,7 +220,7 @@ def _add_legend(figure: Figure, every: Sequence[Series], points: pd.DataFrame) -
                 linestyle="-" if series.is_joined else "",
                 marker=look.marker,
                 markerfacecolor=look.filling,
-                label=series.title,
+                label=_legend_text(series, figure.get_figwidth()),
             )
             handles.append(handle)
     handles += [
