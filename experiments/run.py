@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from attribot.manifest import run_id
 from attribot.models.generation import GenerationSettings
 from attribot.models.language_model import LanguageModel
 from attribot.models.loading import cache_dir, set_threads
+from experiments.dry_run import plan_run, print_plan
 from experiments.runner import Experiment, Method, check_roles, roles, run
 
 CONF_DIR = str(Path(__file__).resolve().parents[1] / "conf")
@@ -40,6 +42,7 @@ WITHOUT_INFLUENCE = (
     "cache_path",
     "num_threads",
     "progress",
+    "dry_run",
     "scorer.batch_size",
     "scorer.max_tokens_per_pass",
     "scorer.max_memory_gb",
@@ -140,12 +143,16 @@ def main(config: DictConfig) -> float:
     """One run; returns the objective of sweepers."""
     logging.captureWarnings(True)
     disable_progress_bar()
-    for chatty in ("bm25s", "sentence_transformers"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    # bm25s sets its own level when it is imported, which is later.
+    logging.getLogger("bm25s").addFilter(lambda record: record.levelno >= logging.WARNING)
     console = Console()
     try:
         experiment = build_experiment(config)
         report_dropped(experiment, console)
+        if config.dry_run:
+            print_plan(experiment, plan_run(experiment), console)
+            return math.nan
         summary = run(experiment)
     except (AttribotError, InstantiationException) as error:
         own = own_error(error)
@@ -182,7 +189,7 @@ def print_summary(summary: pd.DataFrame, console: Console) -> None:
             _times(row.get("speedup", math.nan)),
             _times(row.get("flops_saving", math.nan)),
             f"{row['forward_passes']:.1f}",
-            f"{row['wall_seconds']:.2f}",
+            "–" if math.isnan(row["wall_seconds"]) else f"{row['wall_seconds']:.2f}",
             style={"exact": "bold", "baseline": "dim"}.get(row["kind"]),
         )
     console.print(table)
@@ -201,7 +208,7 @@ def print_paths(run_dir: Path, console: Console) -> None:
         ("records", run_dir / "*.parquet"),
         ("table", run_dir / "tables" / "curve.md"),
         ("table", run_dir / "tables" / "curve.csv"),
-        ("figure", run_dir / "figures" / "curve.png"),
+        *(("figure", path) for path in sorted((run_dir / "figures").glob("*.png"))),
         ("report", run_dir / "report.html"),
         *(("W&B run", path) for path in sorted((run_dir / "wandb").glob("offline-run-*"))),
     ):
@@ -215,4 +222,5 @@ def objective(summary: pd.DataFrame) -> float:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = ["dry_run=true" if a == "--dry-run" else a for a in sys.argv[1:]]
     main()

@@ -65,7 +65,7 @@ class Racing:
                 ablated[starters] = heat.ablated_log_likelihoods[starters]
             cost, base = cost + heat.cost, heat.base_log_likelihood
             entered, waiting = entered | starters, waiting[self.heat :]
-        return Attribution(scores[None], cost, "sentence", base, ablated)
+        return Attribution(scores[None], cost, "sentence", base, None if base is None else ablated)
 
     def _is_decided(self, entered: FloatArray, waiting: FloatArray) -> bool:
         if len(entered) < self.places:

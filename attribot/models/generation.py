@@ -124,18 +124,30 @@ def cached_response(
     cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
 ) -> Response:
     """As `generate_response`, but each prompt is answered once per model and settings."""
-    key = {
+    response = stored_response(cache, model, prompt, settings)
+    if response is None:
+        response = generate_response(model, prompt, **asdict(settings))
+        cache.put(_key(model, prompt, settings), asdict(response))
+    return response
+
+
+def stored_response(
+    cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
+) -> Response | None:
+    """The response that `cached_response` has written before; None where it has not."""
+    stored = cache.get(_key(model, prompt, settings))
+    if stored is None:
+        return None
+    return Response(**(stored | {"token_ids": tuple(stored["token_ids"])}))
+
+
+def _key(model: LanguageModel, prompt: str, settings: GenerationSettings) -> dict[str, Any]:
+    return {
         "kind": "response",
         "model": model.fingerprint,
         "prompt_sha": hashlib.sha256(prompt.encode()).hexdigest(),
         "settings": asdict(settings),
     }
-    stored = cache.get(key)
-    if stored is not None:
-        return Response(**(stored | {"token_ids": tuple(stored["token_ids"])}))
-    response = generate_response(model, prompt, **asdict(settings))
-    cache.put(key, asdict(response))
-    return response
 
 
 def end_token_ids(model: LanguageModel) -> frozenset[int]:

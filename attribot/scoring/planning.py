@@ -244,9 +244,10 @@ class PlanningEngine:
         if reason := self.masking_refusal(close_gaps):
             raise InvalidInputError(f"ablation=mask is not possible: {reason}; use deletion")
         cost = self.planner.of_masks(prompt, responses, removed, recomputed, held or HeldStates())
-        rows = [None, *(row.tobytes() for row in removed)]
+        # Nothing hidden is the question that `pair_log_likelihoods` answers.
+        hidden = [(), *((row.tobytes(),) for row in removed)]
         return [
-            np.stack([_drawn((prompt, response, row), len(response)) for row in rows])
+            np.stack([_drawn((prompt, response, *row), len(response)) for row in hidden])
             for response in responses
         ], cost
 
