@@ -95,9 +95,11 @@ def load_bundled(
 def _convert(gguf: Path, target: Path) -> None:
     loaded = load_model(gguf, dtype="float32", local_files_only=True)
     model: Any = loaded.model
-    # The weights are plain float32 now; with these marks transformers refuses to save them.
+    # The weights are plain float32 now; with the marks that some versions of transformers leave on
+    # them, it refuses to save them.
     model.is_quantized = False
-    del model.hf_quantizer, model.config.quantization_config
+    vars(model).pop("hf_quantizer", None)
+    vars(model.config).pop("quantization_config", None)
     model.save_pretrained(target)
     loaded.tokenizer.save_pretrained(target)
 

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from attribot.errors import InvalidInputError, ModelNotFoundError
 from attribot.extras import import_extra
 from attribot.models.language_model import LanguageModel
+from attribot.models.precision import probed_dtype
 
-DType = Literal["auto", "float32", "float16", "bfloat16"]
+DType = Literal["auto", "checkpoint", "float32", "float16", "bfloat16"]
 
 
 def load_model(
@@ -37,7 +38,8 @@ def load_model(
         `tokenizer.json` and safetensors, or a `.gguf` file. `HF_HOME` and `HF_HUB_OFFLINE` are
         respected.
     revision: hub branch, tag or commit. The model records the commit it resolved to.
-    dtype: of the weights; "auto" takes the checkpoint's own.
+    dtype: of the weights and the arithmetic; "auto" takes what this machine is fast in, see
+        `precision.probe_dtype`, and "checkpoint" what the weights were saved in.
     device_map: where the weights go, as accelerate reads it ("auto", "cuda:0", a mapping); None
         is the CPU.
     attn_implementation: "sdpa", or "eager" for methods that read attention weights.
@@ -70,7 +72,7 @@ def load_model(
     try:
         model = AutoModelForCausalLM.from_pretrained(
             location,
-            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            dtype=_torch_dtype(dtype, device_map),
             device_map=dict(device_map) if isinstance(device_map, Mapping) else device_map,
             attn_implementation=attn_implementation,
             quantization_config=quantization_config and dict(quantization_config),
@@ -103,6 +105,28 @@ def _locate(name_or_path: str | Path, gguf_file: str | None) -> tuple[str, str |
     if path.is_absolute() or len(path.parts) > 2 or str(name_or_path).startswith((".", "~")):
         raise ModelNotFoundError(_not_found(name_or_path, "there is no such directory"))
     return str(name_or_path), gguf_file, str(name_or_path)
+
+
+def _torch_dtype(dtype: DType, device_map: str | Mapping[str, Any] | None) -> torch.dtype | str:
+    """The dtype as transformers reads it."""
+    if dtype == "auto":
+        return probed_dtype(computing_device(device_map)).dtype
+    # What transformers calls "auto" is the dtype of the stored weights.
+    return "auto" if dtype == "checkpoint" else getattr(torch, dtype)
+
+
+def computing_device(device_map: str | Mapping[str, Any] | None) -> torch.device:
+    """Where a model with this device map computes: on an accelerator if any part of it is there."""
+    if device_map is None:
+        return torch.device("cpu")
+    if isinstance(device_map, Mapping):
+        # accelerate moves what lies on the CPU or the disk to the accelerator when its turn comes.
+        places = [place for place in device_map.values() if str(place) not in ("cpu", "disk")]
+        return torch.device(places[0] if places else "cpu")
+    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+        is_there = torch.accelerator.is_available()
+        return (is_there and torch.accelerator.current_accelerator()) or torch.device("cpu")
+    return torch.device(device_map)
 
 
 def _refuse_pickle(location: str) -> None:
