@@ -30,6 +30,7 @@ from attribot.manifest import run_id
 from attribot.models.generation import GenerationSettings
 from attribot.models.language_model import LanguageModel
 from attribot.models.loading import cache_dir, set_threads
+from attribot.scoring.noise import noise_floor
 from experiments.dry_run import plan_run, print_plan
 from experiments.runner import Experiment, Method, check_roles, roles, run
 
@@ -138,6 +139,23 @@ def report_dropped(experiment: Experiment, console: Console) -> None:
         console.print(f"  {count} left out: {reason}", markup=False)
 
 
+def report_precision(experiment: Experiment, console: Console) -> None:
+    """Say below which size scores of models that are not in float32 are noise."""
+    for role, model in experiment.models.items():
+        if model.dtype != "float32":
+            try:
+                floor = noise_floor(model)
+            except InvalidInputError as error:
+                console.print(f"{role}: noise floor not measured: {error}", markup=False)
+                continue
+            console.print(
+                f"{role} in {model.dtype}: scores deviate from float32 arithmetic by "
+                f"{floor.rms:.2g} nats (rms; at most {floor.largest:.2g}) on two short prompts"
+            )
+    if experiment.reference_model is not experiment.models["target"]:
+        console.print("the reference scores are computed in float32")
+
+
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
 def main(config: DictConfig) -> float:
     """One run; returns the objective of sweepers."""
@@ -150,6 +168,7 @@ def main(config: DictConfig) -> float:
     try:
         experiment = build_experiment(config)
         report_dropped(experiment, console)
+        report_precision(experiment, console)
         if config.dry_run:
             print_plan(experiment, plan_run(experiment), console)
             return math.nan

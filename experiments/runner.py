@@ -34,6 +34,7 @@ from attribot.records import read_records
 from attribot.report.build import build_report
 from attribot.report.summary import summarise
 from attribot.scoring.base import Embedder
+from attribot.scoring.noise import in_float32
 from attribot.scoring.scorer import ModelScorer
 from attribot.scoring.stored import SharedScorer, StoredScorer
 from attribot.tracking import TrackedRun, Tracker
@@ -95,8 +96,24 @@ class Experiment:
     shares_ablations: bool = False
 
     @cached_property
+    def reference_model(self) -> LanguageModel:
+        """The target; in float32 where it runs in bfloat16, whose noise outweighs small scores.
+
+        Raises:
+            InvalidInputError: see `in_float32`.
+        """
+        target = self.models["target"]
+        return in_float32(target) if target.dtype == "bfloat16" else target
+
+    @cached_property
+    def reference_scorer(self) -> StoredScorer:
+        if self.reference_model is self.models["target"]:
+            return self.stored_scorers["target"]
+        return StoredScorer(ModelScorer(self.reference_model), self.cache)
+
+    @cached_property
     def stored_scorers(self) -> Mapping[str, StoredScorer]:
-        """By role, answers kept on disk: the reference, and what methods share."""
+        """By role, answers kept on disk: what methods share."""
         return {
             role: StoredScorer(ModelScorer(model), self.cache)
             for role, model in self.models.items()
@@ -169,7 +186,9 @@ def run_example(
     example_id = posed.example.example_id
     progress.show(index, example_id, REFERENCE)
     stored = {role: scorer.opened() for role, scorer in experiment.stored_scorers.items()}
-    exact = LeaveOneOut().attribute(posed.problem, stored)
+    is_own = experiment.reference_scorer is experiment.stored_scorers["target"]
+    reference = stored["target"] if is_own else experiment.reference_scorer.opened()
+    exact = LeaveOneOut().attribute(posed.problem, {"target": reference})
     writer.write_example(example_row(experiment, posed, exact))
     if not writer.is_done(example_id, REFERENCE):
         writer.write_method(
@@ -196,7 +215,7 @@ def run_example(
                 attribution,
                 exact.scores,
                 experiment.evaluation,
-                stored["target"],
+                reference,
                 experiment.seed,
             )
         )

@@ -121,7 +121,7 @@ def noise_floor(
             are quantised or not in memory.
     """
     cases = cases or built_in_cases()
-    reference = _in_float32(model, max_parameters)
+    reference = in_float32(model, max_parameters)
     deviations = _loo_scores(ModelScorer(model), cases) - _loo_scores(
         ModelScorer(reference, strategy="naive"), cases
     )
@@ -144,24 +144,28 @@ def _loo_scores(scorer: ModelScorer, cases: Sequence[NoiseCase]) -> FloatArray:
     return np.concatenate(scores)
 
 
-def _in_float32(model: LanguageModel, max_parameters: int) -> LanguageModel:
-    """The model with its weights, as they are rounded, in float32; a float32 model itself."""
+def in_float32(model: LanguageModel, max_parameters: int = MAX_PARAMETERS) -> LanguageModel:
+    """The model with its weights, as they are rounded, in float32; a float32 model itself.
+
+    Raises:
+        InvalidInputError: the copy would have more than `max_parameters`, or the weights are
+            quantised or not in memory.
+    """
     if model.model.dtype == torch.float32:
         return model
     parameters = list(model.model.parameters())
     if getattr(model.model, "is_quantized", False) or any(p.is_meta for p in parameters):
         raise InvalidInputError(
-            f"the noise floor of {model.name} cannot be measured: expected plain weights in "
-            f"memory, but they are quantised or offloaded; load the model without "
-            f"quantization_config and onto one device"
+            f"{model.name} has no float32 copy: expected plain weights in memory, but they are "
+            f"quantised or offloaded; load the model without quantization_config and onto one "
+            f"device"
         )
     num_parameters = sum(parameter.numel() for parameter in parameters)
     if num_parameters > max_parameters:
         raise InvalidInputError(
-            f"the noise floor of {model.name} needs a float32 copy of its {num_parameters:,} "
-            f"parameters ({4e-9 * num_parameters:.0f} GB), more than max_parameters="
-            f"{max_parameters:,}: raise it if the memory is there, or measure a smaller model of "
-            f"the family"
+            f"a float32 copy of {model.name} has {num_parameters:,} parameters "
+            f"({4e-9 * num_parameters:.0f} GB), more than max_parameters={max_parameters:,}: load "
+            f"it in float32 or float16, or measure a smaller model of the family"
         )
     return replace(model, model=copy.deepcopy(model.model).float())
 
