@@ -121,7 +121,7 @@ def test_torn_last_lines_are_dropped(
     attributed: list[object] = []
 
     def interrupted(*arguments: Any) -> Attribution:
-        if len(attributed) == 3:
+        if len(attributed) == 2:
             raise KeyboardInterrupt
         attributed.append(arguments)
         return attribute_example(*arguments)
