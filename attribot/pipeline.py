@@ -27,6 +27,7 @@ from attribot.evaluation.ablation_curves import (
 from attribot.evaluation.evaluator import FaithfulnessEvaluation
 from attribot.models.generation import GenerationSettings, cached_response
 from attribot.models.language_model import LanguageModel
+from attribot.models.memory import reset_peak_memory
 from attribot.prompting import PromptTemplate
 from attribot.scoring.base import Openable, Scorer
 from attribot.scoring.scorer import ModelScorer
@@ -70,8 +71,11 @@ def attribute_example(
     """One method on one example, timed: tokenisation counts, loading and generating do not.
 
     Scorers begin with an empty memory: within the method nothing is computed twice, and no method
-    profits from another.
+    profits from another. The peak of memory is that since the start, where the system tells.
     """
+    for scorer in scorers.values():
+        if isinstance(scorer, ModelScorer):
+            reset_peak_memory(scorer.language_model.device, hands_back=False)
     start = time.perf_counter()
     opened = {
         role: scorer.opened() if isinstance(scorer, Openable) else scorer

@@ -20,19 +20,20 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 
 
-def reset_peak_memory(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device, *, hands_back: bool = True) -> None:
     """Begins the stretch that the next `peak_memory` reports on; no effect where it gives NaN.
 
-    What earlier work has freed is handed back first, so that it does not count. That collects
-    garbage, a tenth of a second and more in a process that holds many objects: never call it while
-    a clock runs.
+    hands_back: what earlier work has freed is given back to the system first, so that it does not
+        count. That takes a tenth of a second and more in a process that holds many objects, and
+        the work that follows has to ask for its memory anew: not to be done beside a clock.
     """
-    gc.collect()
+    if hands_back:
+        gc.collect()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _has_resident_peak(device):
         libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):
+        if hands_back and hasattr(libc, "malloc_trim"):
             libc.malloc_trim(0)
         _CLEAR_REFS.write_text("5")
 

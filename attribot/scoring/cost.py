@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from transformers import PreTrainedModel
 
 from attribot.models.language_model import decoder_layers
@@ -86,12 +85,3 @@ def _mlp_width(model: PreTrainedModel) -> int:
     """The largest output width of a block's linear maps, whatever their names."""
     maps = (p for p in decoder_layers(model).parameters() if p.dim() >= 2)
     return max(max(p.shape[-2:]) for p in maps)
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Largest memory in use so far: of the GPU's allocator, else of this process (resident)."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

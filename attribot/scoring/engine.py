@@ -10,6 +10,7 @@ response's m tokens stand at the last m positions of the sequence:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,9 +25,10 @@ from attribot.models.flex_packed import why_not_flex
 from attribot.models.internals import attention_mass, gradient_norms
 from attribot.models.kv_cache import PrefixStates, why_not_reusable
 from attribot.models.language_model import input_device
+from attribot.models.memory import peak_memory
 from attribot.models.packed_attention import packed_kernel, why_not_packable
 from attribot.scoring.batching import TokenIds
-from attribot.scoring.cost import ModelGeometry, peak_memory_bytes
+from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.held import HeldStates
 from attribot.scoring.packed import PackedPasses
 from attribot.scoring.padded import score_padded
@@ -284,6 +286,7 @@ class LikelihoodEngine:
             )
 
     def _cost(self, work: Sequence[Work]) -> Cost:
+        peak = peak_memory(self.model.device)
         return replace(
-            self.planner.cost(work), peak_memory_bytes=peak_memory_bytes(self.model.device)
+            self.planner.cost(work), peak_memory_bytes=0 if math.isnan(peak) else int(peak)
         )
