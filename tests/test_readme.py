@@ -19,6 +19,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 RUN = ["python", "-m", "experiments.run"]
 REPORT = ["python", "-m", "experiments.report"]
 ACTIVATE = ["source", ".venv/bin/activate"]
+FLAGS = {"-m", "--cfg", "--resolve", "--dry-run"}
 
 
 def blocks(language: str) -> list[str]:
@@ -100,7 +101,7 @@ def test_make_prepares_the_environment_that_the_commands_use():
 
 @pytest.mark.parametrize("arguments", starting_with(RUN), ids=" ".join)
 def test_every_run_composes(arguments):
-    assert {word for word in arguments if word.startswith("-")} <= {"-m", "--cfg", "--resolve"}
+    assert {word for word in arguments if word.startswith("-")} <= FLAGS
     jobs = single_jobs([word for word in arguments if word != "job"])
     assert (len(jobs) > 1) == ("-m" in arguments)
     for job in jobs:
@@ -123,4 +124,4 @@ def test_the_python_example_attributes_the_answer(capsys):
     first, *_, cost = capsys.readouterr().out.splitlines()
     assert first.endswith("Near the bottom it stays at four degrees.")
     assert names["attribution"].is_pruned.tolist() == [True, True, False, False]
-    assert cost.startswith("Cost(forward_passes=6,")
+    assert cost.startswith("Cost(forward_passes=5,")
