@@ -29,27 +29,11 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from attribot.models.flex_packed import attend_flex
 from attribot.models.packed_row import (
-    BranchStates,
     Kernel,
-    PackedBranch,
     PackedRow,
     Part,
-    ReachedPart,
     merge_parts,
 )
-
-__all__ = [
-    "BranchStates",
-    "PackedBranch",
-    "PackedRow",
-    "ReachedPart",
-    "attend_densely",
-    "attend_packed",
-    "merge_parts",
-    "packed_kernel",
-    "packed_view",
-    "why_not_packable",
-]
 
 IMPLEMENTATION = "attribot_packed"
 

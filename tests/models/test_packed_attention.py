@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from attribot.models import packed_attention
-from attribot.models.packed_attention import attend_densely, merge_parts
+from attribot.models.packed_attention import attend_densely
+from attribot.models.packed_row import merge_parts
 
 
 @pytest.fixture

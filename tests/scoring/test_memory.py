@@ -62,8 +62,9 @@ def test_a_bound_must_be_positive(bound):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("bundled_model_dir")
 @pytest.mark.skipif(math.isnan(peak_memory(torch.device("cpu"))), reason="no resettable peak")
-def test_the_process_takes_about_what_was_estimated(bundled_model_dir):
+def test_the_process_takes_about_what_was_estimated():
     """Weights rest in memory already; what the call adds is compared with what it should add."""
     engine = LikelihoodEngine(load_bundled().model)
     ids = tuple(np.random.default_rng(0).integers(0, 40_000, 1600).tolist())
