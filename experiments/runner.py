@@ -205,6 +205,7 @@ def run_example(
             scorers |= {
                 role: SharedScorer(answers, method.scorers[role].planning())
                 for role, answers in stored.items()
+                if role in method.scorers
             }
         attribution = attribute_example(posed.problem, method.attributor, scorers)
         if experiment.shares_ablations:

@@ -124,7 +124,7 @@ class SharedScorer:
     def score(self, prompts: Sequence[str], response: Response) -> Scores:
         """See `Scorer`."""
         scores = self.answers.score(prompts, response)
-        return replace(scores, cost=self.plan.score(prompts, response).cost)
+        return replace(scores, cost=_counted(self.plan.score(prompts, response)))
 
     def score_masked(
         self,
@@ -136,14 +136,19 @@ class SharedScorer:
         """See `MaskScorer`."""
         scores = self.answers.score_masked(prompt, ablations, response, close_gaps)
         planned = self.plan.score_masked(prompt, ablations, response, close_gaps)
-        return replace(scores, cost=planned.cost)
+        return replace(scores, cost=_counted(planned))
 
     def attention_mass(self, prompt: str, response: Response) -> TokenScores:
         """See `TokenScorer`."""
         scores = self.answers.attention_mass(prompt, response)
-        return replace(scores, cost=self.plan.attention_mass(prompt, response).cost)
+        return replace(scores, cost=_counted(self.plan.attention_mass(prompt, response)))
 
     def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
         """See `TokenScorer`."""
         scores = self.answers.gradient_norm(prompt, response)
-        return replace(scores, cost=self.plan.gradient_norm(prompt, response).cost)
+        return replace(scores, cost=_counted(self.plan.gradient_norm(prompt, response)))
+
+
+def _counted(planned: Scores | TokenScores) -> Cost:
+    """Without the memory that a plan estimates: records hold measured memory only."""
+    return replace(planned.cost, peak_memory_bytes=0)

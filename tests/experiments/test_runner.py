@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from attribot.manifest import Manifest
 from attribot.models.generation import cached_response, generate_response
 from attribot.records import CostRow, MetricRow, Records, read_records
 from attribot.scoring.cost import ModelGeometry
+from attribot.scoring.engine import LikelihoodEngine
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Response
 from experiments import runner
@@ -262,6 +263,41 @@ def test_costs_are_those_of_the_prompts(finished: Finished, name: str) -> None:
     for method in METHODS[1:]:
         assert costs[method]["wall_seconds"] > 0, method
     assert costs["reference"]["wall_seconds"] == 0
+
+
+@pytest.mark.slow
+def test_shared_ablations_change_no_number_and_are_computed_once(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the seconds, which no method has of its own."""
+    asked: list[tuple[int, object]] = []
+    score = LikelihoodEngine.pair_log_likelihoods
+
+    def noted(engine: LikelihoodEngine, pairs: Sequence[Any], held: Any = None) -> Any:
+        asked.extend((id(engine.model), pair) for pair in pairs)
+        return score(engine, pairs, held)
+
+    monkeypatch.setattr(LikelihoodEngine, "pair_log_likelihoods", noted)
+    models = finished.experiment.models
+    experiment = tiny_experiment(tmp_path, models=models, shares_ablations=True)
+    # As in configured runs: a method sees a scorer of every role, whatever it asks for.
+    scorers = {role: ModelScorer(model) for role, model in models.items()}
+    methods = {
+        name: replace(method, scorers={**scorers, **method.scorers})
+        for name, method in experiment.methods.items()
+    }
+    run(replace(experiment, methods=methods))
+    assert len(asked) == len(set(asked)) > 0
+    shared, alone = read_records(tmp_path), finished.records
+    assert tuple(shared.manifest.methods) == METHODS
+    pd.testing.assert_frame_equal(
+        shared.sources, alone.sources, check_exact=False, atol=TOLERANCE, rtol=0
+    )
+    counters = ["example_id", "method", "forward_passes", "computed_tokens", "reused_tokens"]
+    pd.testing.assert_frame_equal(shared.costs[counters], alone.costs[counters])
+    pd.testing.assert_series_equal(shared.costs["flops"], alone.costs["flops"], check_exact=True)
+    is_reference = shared.costs["method"] == "reference"
+    assert shared.costs["wall_seconds"][~is_reference].isna().all()
 
 
 def test_exact_methods_agree_with_the_reference_perfectly(finished: Finished) -> None:
