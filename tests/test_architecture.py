@@ -58,6 +58,7 @@ def test_stage_sees_only_what_it_may(stage):
 def test_attributors_see_the_scorer_protocols_only_and_no_other_method():
     allowed = {"attribot.attributors.base", "attribot.attributors.keep", "attribot.scoring.base"}
     allowed |= {"attribot.attributors.token_sums", "attribot.attributors.ablation"}
+    allowed |= {"attribot.attributors.subsets"}
     for path in files_of("attribot.attributors"):
         seen = {
             name
