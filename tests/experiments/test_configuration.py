@@ -37,6 +37,13 @@ REQUIRED = {
     ("model", "local-directory"): ["{role}.name_or_path=model"],
 }
 
+IN_HASTE = {
+    *(("model", name) for name in ("smollm2-135m-bundled", "smollm2-135m-layer-dropped", "none")),
+    *(("attributor", name) for name in ("loo", "racing", "context_cite", "word_overlap")),
+    *(("dataset", name) for name in ("examples", "jsonl", "samples_600")),
+    *(option for option in OPTIONS if option[0] not in ("model", "attributor", "dataset")),
+}
+
 
 def composed(overrides) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -73,11 +80,11 @@ def targets(node):
 @pytest.mark.parametrize(
     ("group", "option"),
     [
-        # Composing takes a moment, and models are many: one family stands for all when in haste.
+        # Composing takes a moment, and options are many: a few stand for all when in haste.
         pytest.param(
             *option,
             id="/".join(option),
-            marks=[pytest.mark.slow] if option[0] == "model" and "smollm2" not in option[1] else [],
+            marks=[] if option in IN_HASTE else [pytest.mark.slow],
         )
         for option in OPTIONS
     ],

@@ -38,6 +38,7 @@ def cache() -> ContentCache:
     return ContentCache()
 
 
+@pytest.mark.slow
 def test_the_plan_counts_what_the_run_counts(tmp_path: Path, cache: ContentCache) -> None:
     experiment = tiny_experiment(tmp_path / "run", cache=cache)
     answer_all(experiment)

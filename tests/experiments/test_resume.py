@@ -114,6 +114,7 @@ def test_a_run_killed_again_and_again_ends_as_if_uninterrupted(
     assert not list((tmp_path / "run").glob("*.jsonl"))
 
 
+@pytest.mark.slow
 def test_torn_last_lines_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: Records
 ) -> None:

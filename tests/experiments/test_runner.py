@@ -324,6 +324,7 @@ def test_the_run_is_reported_and_tracked(finished: Finished) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_run_only_has_its_report_rebuilt(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +374,7 @@ def test_a_model_that_overflows_stops_the_run_before_it_begins(tmp_path: Path) -
     assert read_records(tmp_path).costs.empty
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up in the middle of a method's rows; there is room again at the next start."""
     write, room = os.write, 12_000

@@ -149,6 +149,6 @@ def test_values_that_are_not_finite_are_refused(
     with torch.no_grad():
         model.model.get_input_embeddings().weight[PROMPT[0]] = torch.nan
     with pytest.raises(
-        NonFiniteLogitsError, match=f"the {what} of LlamaForCausalLM in float32 hold"
+        NonFiniteLogitsError, match=f"the {what} of LlamaForCausalLM in torch.float32 hold"
     ):
         function(model.model, PROMPT, RESPONSE)

@@ -12,6 +12,7 @@ CPU = torch.device("cpu")
 MEBIBYTE = 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(math.isnan(peak_memory(CPU)), reason="no resettable peak on this system")
 def test_what_was_freed_before_the_stretch_does_not_count():
     reset_peak_memory(CPU)
@@ -26,6 +27,7 @@ def test_what_was_freed_before_the_stretch_does_not_count():
     assert abs(left) < 20 * MEBIBYTE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(math.isnan(peak_memory(CPU)), reason="no resettable peak on this system")
 def test_many_small_blocks_are_handed_back_too():
     reset_peak_memory(CPU)

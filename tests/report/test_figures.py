@@ -70,6 +70,7 @@ def test_nothing_to_draw_is_said(records: Records, tmp_path: Path) -> None:
     assert (tmp_path / "empty.png").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_panels_are_deterministic_and_show_every_series(records: Records, tmp_path: Path) -> None:
     of = with_families(records.manifest)
     summary = without_model(summarise(records))

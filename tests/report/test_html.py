@@ -172,6 +172,7 @@ def test_the_command_writes_every_view(tmp_path: Path, capsys: pytest.CaptureFix
     assert all((tmp_path / view).stat().st_size > 0 for view in views)
 
 
+@pytest.mark.slow
 def test_several_data_sets_have_a_figure_of_panels(run_dir: Path, tmp_path: Path) -> None:
     of = manifest(dataset=DatasetSummary("longer", 3), run_id=RUN_ID)
     continue_run(tmp_path / "longer", of)

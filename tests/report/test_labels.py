@@ -32,6 +32,7 @@ def test_a_label_at_the_right_edge_stands_left() -> None:
     np.testing.assert_allclose(corner, [[990.0 - 6 - 90, 44.0]])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=12, unique=True)
