@@ -40,6 +40,7 @@ check: $(READY)
 tables: $(READY)
 	for folder in results/*/records; do \
 	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
+	$(BIN)/python -m experiments.benchmark_report results/benchmark
 
 clean:
 	rm -rf .venv runs multirun build *.egg-info
