@@ -203,7 +203,7 @@ def test_the_demo_ends_with_paths_that_exist(tmp_path: Path) -> None:
     assert len(list(run_dir.glob("*.parquet"))) == 4
     assert {what: len(found) for what, found in paths.items()} == {
         "table": 2,
-        "figure": 1,
+        "figure": 2,
         "report": 1,
         "W&B run": 1,
     }
