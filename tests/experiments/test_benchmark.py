@@ -26,6 +26,8 @@ from experiments.benchmark_ways import (
 from experiments.forward_clock import ForwardClock
 from tests.models.tiny import tiny_language_model
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = "experiments/geometries/tiny-llama.yaml"
 

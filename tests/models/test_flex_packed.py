@@ -15,6 +15,8 @@ from attribot.models.packed_row import BranchStates, PackedBranch, PackedRow, Re
 from attribot.models.rotations import QueryRotations
 from tests.models.tiny import VARIANTS, tiny_language_model
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-5
 
 # Branches of rows, each (start and end of its positions, reaches); a reach is (index of an earlier

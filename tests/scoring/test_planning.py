@@ -39,6 +39,8 @@ from attribot.types import BoolArray, Cost, Response
 from tests.attributors.fakes import build_problem
 from tests.models.tiny import VARIANTS, tiny_language_model
 
+pytestmark = pytest.mark.slow
+
 ANSWER = "The king of the north."
 WHOLE = "The castle stands on a hill. The king built it. It is of stone. Who built the castle?"
 WITHOUT = (

@@ -34,6 +34,8 @@ from tests.attributors.fakes import build_problem
 from tests.models.tiny import VARIANTS, Architecture, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 SENTENCES = (
     "The castle stands on a hill.",
