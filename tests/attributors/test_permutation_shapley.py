@@ -12,6 +12,8 @@ from attribot.types import FloatArray
 from tests.attributors.fakes import SENTENCES, AdditiveScorer, build_problem
 from tests.attributors.games import GameScorer, random_game
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = np.array([3.0, 0.0, -2.0, 0.0, 5.0, 0.0, 0.0, 1.0, -1.0, 7.0])
 
 

@@ -13,6 +13,8 @@ from attribot.errors import InvalidInputError
 from attribot.types import FloatArray
 from tests.attributors.games import GameScorer, beta_share, random_game, semivalue_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("num_sources", [1, 2, 5])
 @pytest.mark.parametrize(
