@@ -83,7 +83,6 @@ class LikelihoodEngine:
             )
         if self.max_memory_gb is not None and self.max_memory_gb <= 0:
             raise InvalidInputError(f"max_memory_gb must be positive; got {self.max_memory_gb}")
-
         if self.all_logits and self.strategy == "packed":
             raise InvalidInputError(
                 "packed scoring computes the response's logits only: all_logits goes with "
