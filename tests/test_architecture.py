@@ -17,6 +17,7 @@ STAGES = {
     "attribot.models": {"types", "errors", "extras", "models", "content_cache", "scoring"},
     "attribot.scoring": {"types", "errors", "models", "content_cache"},
     "attribot.attributors": {"types", "errors", "extras", "context", "prompting", "scoring"},
+    "attribot.learned": {"types", "errors", "durable", "scoring", "attributors"},
     "attribot.evaluation": {"types", "errors"},
     "attribot.report": {"types", "errors", "records", "manifest", "evaluation", "durable"},
 }
@@ -58,7 +59,8 @@ def test_stage_sees_only_what_it_may(stage):
 def test_attributors_see_the_scorer_protocols_only_and_no_other_method():
     allowed = {"attribot.attributors.base", "attribot.attributors.keep", "attribot.scoring.base"}
     allowed |= {"attribot.attributors.token_sums", "attribot.attributors.ablation"}
-    allowed |= {"attribot.attributors.subsets"}
+    allowed |= {"attribot.attributors.subsets", "attribot.scoring.readings"}
+    allowed |= {"attribot.attributors.source_features", "attribot.attributors.trained_for"}
     for path in files_of("attribot.attributors"):
         seen = {
             name
@@ -68,6 +70,12 @@ def test_attributors_see_the_scorer_protocols_only_and_no_other_method():
         assert seen <= allowed, f"{path.name} must not see {seen - allowed}"
 
 
+def test_attributors_compute_nothing_with_a_model_themselves():
+    for path in files_of("attribot.attributors"):
+        roots = {name.split(".")[0] for name in imported_modules(path)}
+        assert not roots & {"torch", "transformers"}, f"{path.name}: training is attribot.learned"
+
+
 def test_the_package_knows_no_hydra():
     for path in files_of("attribot"):
         roots = {name.split(".")[0] for name in imported_modules(path)}
@@ -75,7 +83,15 @@ def test_the_package_knows_no_hydra():
 
 
 def test_the_engine_is_blind_to_text():
-    for name in ("engine", "batching", "packing", "planning", "held"):
+    for name in (
+        "engine",
+        "batching",
+        "packing",
+        "planning",
+        "planning_engine",
+        "held",
+        "internals_reader",
+    ):
         path = REPOSITORY / f"attribot/scoring/{name}.py"
         assert not any("context" in n or "tokenizer" in n for n in imported_modules(path))
         assert "tokenizer" not in path.read_text()

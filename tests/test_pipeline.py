@@ -142,6 +142,39 @@ def test_lds_and_log_prob_drop_equal_the_oracle(
     assert "log_prob_drop@7" not in values
 
 
+def test_necessity_and_sufficiency_equal_the_oracle(
+    posed: PosedExample, target: LanguageModel
+) -> None:
+    """Insertion and deletion are read at every number of the six sources, by the oracle too."""
+    scores = np.array([0.0, 3.0, -1.0, 2.0, 5.0, 1.0])
+    values = assessed(
+        posed,
+        Attribution(scores[None], Cost()),
+        target,
+        num_lds_ablations=0,
+        log_prob_drop_ks=(2,),
+        log_prob_hold_ks=(2, 7),
+        num_curve_points=5,
+    )
+    order = np.argsort(-scores)
+    response = posed.problem.response
+    prompts = [
+        rendered_prompt(NAME, np.sort(kept))
+        for k in range(NUM_SOURCES + 1)
+        for kept in (order[:k], order[NUM_SOURCES - k :])
+    ]
+    top, bottom = oracle_log_likelihoods(target, prompts, response).reshape(-1, 2).T
+    full = top[NUM_SOURCES]
+    expected = {
+        "log_prob_drop@2": full - bottom[NUM_SOURCES - 2],
+        "log_prob_hold@2": full - top[2],
+        "insertion_auc": np.mean((top[:-1] + top[1:]) / 2 - top[0]) / len(response.token_ids),
+        "deletion_auc": np.mean((bottom[:-1] + bottom[1:]) / 2 - top[0]) / len(response.token_ids),
+    }
+    found = {n: v for n, v in values.items() if n.startswith(("log_prob", "insertion", "deletion"))}
+    assert found == pytest.approx(expected, abs=TOLERANCE)
+
+
 def test_every_method_is_judged_by_the_same_ablations(
     posed: PosedExample, target: LanguageModel
 ) -> None:

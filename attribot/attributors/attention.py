@@ -9,6 +9,7 @@ from typing import Any
 from attribot.attributors.base import Problem, scorer_for
 from attribot.attributors.token_sums import sum_over_source_tokens
 from attribot.scoring.base import TokenScorer
+from attribot.scoring.readings import AttentionMass
 from attribot.types import Attribution
 
 
@@ -30,6 +31,6 @@ class Attention:
     def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
         """Scores of the problem's candidates [attention mass]; other sources get NaN."""
         scorer = scorer_for(self.role, scorers, TokenScorer)  # type: ignore[type-abstract]
-        tokens = scorer.attention_mass(problem.prompt(), problem.response)
+        tokens = scorer.read(problem.prompt(), problem.response, AttentionMass())
         scores = sum_over_source_tokens(problem, tokens.values, tokens.char_spans)
         return Attribution(scores[None], tokens.cost)

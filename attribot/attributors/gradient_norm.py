@@ -11,6 +11,7 @@ import numpy as np
 from attribot.attributors.base import Problem, scorer_for
 from attribot.attributors.token_sums import sum_over_source_tokens
 from attribot.scoring.base import TokenScorer
+from attribot.scoring.readings import GradientNorm as GradientNormReading
 from attribot.types import Attribution
 
 
@@ -32,6 +33,6 @@ class GradientNorm:
     def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
         """Scores of the problem's candidates [nats per embedding unit]; other sources get NaN."""
         scorer = scorer_for(self.role, scorers, TokenScorer)  # type: ignore[type-abstract]
-        tokens = scorer.gradient_norm(problem.prompt(), problem.response)
+        tokens = scorer.read(problem.prompt(), problem.response, GradientNormReading())
         squares = sum_over_source_tokens(problem, tokens.values**2, tokens.char_spans)
         return Attribution(np.sqrt(squares)[None], tokens.cost)

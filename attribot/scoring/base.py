@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from attribot.scoring.readings import Reading
 from attribot.types import Cost, FloatArray, IntArray, Response
 
 
@@ -45,10 +46,23 @@ class HiddenSpans:
 
 
 @dataclass(frozen=True, eq=False)
-class TokenScores:
-    """A number per prompt token.
+class Divergences:
+    """How far next-token distributions after several prompts are from those after another one.
 
-    values: `[num_prompt_tokens]`.
+    token_divergences: `[num_prompts, num_response_tokens]` Jensen-Shannon divergences of the
+        distributions that predict each token of the response [nats], float64.
+    cost: of this call.
+    """
+
+    token_divergences: FloatArray
+    cost: Cost
+
+
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """A number, or several, per prompt token.
+
+    values: `[..., num_prompt_tokens]`; the reading says what the dimensions before are.
     char_spans: `[num_prompt_tokens, 2]` extent of each token in the prompt text; tokens of the
         chat template lie outside it and have the span (-1, -1).
     cost: of this call.
@@ -87,16 +101,30 @@ class MaskScorer(Protocol):
 
 
 @runtime_checkable
-class TokenScorer(Protocol):
-    """Scores of single prompt tokens from the model's internals, in one pass."""
+class DistributionScorer(Protocol):
+    """Comparisons of whole next-token distributions, which themselves are never handed out."""
 
-    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
-        """Attention that the rows predicting response tokens pay to each prompt token: mean over
-        heads, summed over rows and layers."""
+    def divergences(self, base: str, prompts: Sequence[str], response: Response) -> Divergences:
+        """Of the distributions along `response` after each prompt from those after `base`."""
         ...
 
-    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
-        """L2 norm of d log p(response) / d input embedding of each prompt token."""
+
+@runtime_checkable
+class TokenScorer(Protocol):
+    """Numbers of single prompt tokens from the model's internals."""
+
+    def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:
+        """What `reading` defines of each token of `prompt`, followed by `response`."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A scorer that tells on which model it is."""
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Everything that its numbers depend on; see `LanguageModel.fingerprint`."""
         ...
 
 

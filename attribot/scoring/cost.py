@@ -24,6 +24,7 @@ class ModelGeometry:
     mlp_width: of the widest hidden layer of a block; of a mixture, of one expert.
     weight_bytes: of the whole model.
     value_bytes: of one activation or state.
+    num_heads: of the queries, in each layer.
     """
 
     num_layers: int
@@ -36,6 +37,7 @@ class ModelGeometry:
     mlp_width: int
     weight_bytes: int
     value_bytes: int
+    num_heads: int
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> ModelGeometry:
@@ -63,6 +65,7 @@ class ModelGeometry:
             mlp_width=_mlp_width(model),
             weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
             value_bytes=model.dtype.itemsize,
+            num_heads=config.num_attention_heads,
         )
 
     def pass_flops(self, num_new: int, num_cached: int, num_logits: int) -> float:
@@ -73,12 +76,16 @@ class ModelGeometry:
         counts two. Attention is counted causal: token p + i attends to p + i positions; windows
         shorter than that are not credited.
         """
-        context = num_new * num_cached + num_new * (num_new + 1) / 2
         return (
             2.0 * self.block_parameters * num_new
-            + 4.0 * self.num_layers * self.attention_width * context
+            + self.attention_flops(num_new, num_cached)
             + 2.0 * self.hidden_size * self.vocab_size * num_logits
         )
+
+    def attention_flops(self, num_new: int, num_cached: int) -> float:
+        """The part of attention: half for the weights, half for the sum of values."""
+        context = num_new * num_cached + num_new * (num_new + 1) / 2
+        return 4.0 * self.num_layers * self.attention_width * context
 
 
 def _mlp_width(model: PreTrainedModel) -> int:

@@ -22,26 +22,27 @@ from transformers import DynamicCache, PreTrainedModel
 
 from attribot.errors import InvalidInputError, NonFiniteLogitsError
 from attribot.models.flex_packed import why_not_flex
-from attribot.models.internals import attention_mass, gradient_norms
 from attribot.models.kv_cache import PrefixStates, why_not_reusable
 from attribot.models.language_model import input_device
 from attribot.models.memory import peak_memory
 from attribot.models.packed_attention import packed_kernel, why_not_packable
 from attribot.scoring.batching import TokenIds
 from attribot.scoring.cost import ModelGeometry
+from attribot.scoring.divergence import KeptDistributions
 from attribot.scoring.held import HeldStates
+from attribot.scoring.internals_reader import ReadingPlan, read_internals
 from attribot.scoring.packed import PackedPasses
-from attribot.scoring.padded import score_padded
+from attribot.scoring.padded import Reduction, response_log_probs, score_padded
 from attribot.scoring.planning import (
     PackedPlan,
     Pair,
     Strategy,
     Work,
     WorkPlanner,
-    attention_work,
     padded_batches,
     padded_work,
 )
+from attribot.scoring.readings import Reading
 from attribot.types import BoolArray, Cost, FloatArray
 
 logger = logging.getLogger(__name__)
@@ -168,15 +169,38 @@ class LikelihoodEngine:
         Raises:
             NonFiniteLogitsError: the model gave NaN or infinite values.
         """
+        return self._reduced(pairs, held or HeldStates(), response_log_probs)
+
+    def pair_divergences(
+        self, base: Pair, pairs: Sequence[Pair], held: HeldStates | None = None
+    ) -> tuple[list[FloatArray], Cost]:
+        """Jensen-Shannon divergences [nats], `[num_response_tokens]` each, of the next-token
+        distributions along every pair from those along `base`; all have one response.
+
+        The base has a pass of its own, before all others. Packed scoring goes on from its states;
+        other strategies compute anew what the pairs share with it.
+
+        held, Raises: as in `pair_log_likelihoods`.
+        """
         held = held or HeldStates()
+        kept = KeptDistributions.empty()
+        _, cost = self._reduced([base], held, kept.keep)
+        # The room for held states is for whole contexts, not for one of many ablations.
+        values, more = self._reduced(pairs, held.copied(), kept.divergences)
+        return values, cost + more
+
+    def _reduced(
+        self, pairs: Sequence[Pair], held: HeldStates, reduce: Reduction
+    ) -> tuple[list[FloatArray], Cost]:
+        """What `reduce` makes of the logits of every pair."""
         distinct = list(dict.fromkeys(pairs))
         with torch.inference_mode():
             if self.taken_strategy == "packed":
                 plan = PackedPlan.of_pairs(distinct, held)
-                answers, work = self._run(plan, held), plan.work()
+                answers, work = self._run(plan, held, reduce), plan.work()
             else:
                 batches = padded_batches(distinct, self.batch_size, self.taken_strategy == "cached")
-                answers = score_padded(self.model, distinct, batches, self.all_logits)
+                answers = score_padded(self.model, distinct, batches, reduce, self.all_logits)
                 work = padded_work(distinct, batches)
         self._check_finite(answers)
         index = {pair: row for row, pair in enumerate(distinct)}
@@ -225,31 +249,37 @@ class LikelihoodEngine:
         held = held or HeldStates()
         plan = PackedPlan.of_masks(prompt, responses, removed, recomputed, close_gaps, held)
         with torch.inference_mode():
-            answers = self._run(plan, held)
+            answers = self._run(plan, held, response_log_probs)
         self._check_finite(answers)
         rows = 1 + len(removed)
         grouped = [np.stack(answers[i * rows : (i + 1) * rows]) for i in range(len(responses))]
         return grouped, self._cost(plan.work())
 
-    def _run(self, plan: PackedPlan, held: HeldStates) -> list[FloatArray]:
-        return self.packed_passes.run(plan, held, self.planner.pass_width(plan))
+    def _run(self, plan: PackedPlan, held: HeldStates, reduce: Reduction) -> list[FloatArray]:
+        return self.packed_passes.run(plan, held, self.planner.pass_width(plan), reduce)
 
-    def attention_mass(
-        self, prompt: TokenIds, response: TokenIds, held: HeldStates | None = None
+    def read(
+        self,
+        prompt: TokenIds,
+        response: TokenIds,
+        reading: Reading,
+        held: HeldStates | None = None,
     ) -> tuple[FloatArray, Cost]:
-        """`[num_prompt_tokens]`; see `models.internals`.
+        """Numbers per prompt token, `[..., num_prompt_tokens]`; see `scoring.readings`.
 
-        held: as in `pair_log_likelihoods`; the states of the prompt are taken over and left.
+        held: as in `pair_log_likelihoods`; what a reading shares is taken over and left.
+
+        Raises:
+            InvalidInputError: the model cannot show what is to be read.
+            NonFiniteLogitsError: it shows NaN or infinity.
         """
         held = held or HeldStates()
-        prefix = prompt[:-1]
-        shares_states = bool(prefix) and self.taken_strategy == "packed"
-        work = attention_work(prompt, response, held if shares_states else HeldStates())
-        with torch.inference_mode():
-            cache = self._prefix_cache(prefix, held) if shares_states else None
-            values = attention_mass(self.model, prompt, response, cache=cache)
-        return values, self._cost([work])
+        plan = ReadingPlan.of(prompt, response, reading, self.taken_strategy, held)
+        cache = self._prefix_cache(plan.shared_prefix, held) if plan.shared_prefix else None
+        values = read_internals(self.model, prompt, response, reading, cache)
+        return values, self._measured(plan.cost(self.planner))
 
+    @torch.inference_mode()
     def _prefix_cache(self, prefix: TokenIds, held: HeldStates) -> DynamicCache:
         """States of a prompt's head, held or computed now."""
         states = held.prefix_states(prefix)
@@ -260,15 +290,6 @@ class LikelihoodEngine:
             states = PrefixStates.of(cache, 0, len(prefix))
             held.hold_prefix(prefix, states)
         return states.as_cache(len(prefix), 1)
-
-    def gradient_norms(self, prompt: TokenIds, response: TokenIds) -> tuple[FloatArray, Cost]:
-        """`[num_prompt_tokens]`; see `models.internals`.
-
-        The backward pass ends at the embeddings and counts as much as the forward pass.
-        """
-        values = gradient_norms(self.model, prompt, response)
-        cost = self._cost([Work(len(prompt) + len(response) - 1, 0, len(response))])
-        return values, replace(cost, flops=2 * cost.flops)
 
     def masking_refusal(self, close_gaps: bool) -> str | None:
         """Why parts of a prompt cannot be hidden from this model; None where they can."""
@@ -285,7 +306,9 @@ class LikelihoodEngine:
             )
 
     def _cost(self, work: Sequence[Work]) -> Cost:
+        return self._measured(self.planner.cost(work))
+
+    def _measured(self, cost: Cost) -> Cost:
+        """The cost with the memory in use, where the system tells."""
         peak = peak_memory(self.model.device)
-        return replace(
-            self.planner.cost(work), peak_memory_bytes=0 if math.isnan(peak) else int(peak)
-        )
+        return replace(cost, peak_memory_bytes=0 if math.isnan(peak) else int(peak))

@@ -31,6 +31,10 @@ class HeldStates:
     branches: list[HeldBranch] = field(default_factory=list)
     states: list[BranchStates | None] = field(default_factory=list)
 
+    def copied(self) -> HeldStates:
+        """The same, for a call of which nothing is to be held."""
+        return HeldStates([*self.branches], [*self.states])
+
     def hold_prefix(self, token_ids: TokenIds, states: PrefixStates | None) -> None:
         """Keep a prefix that was not computed as a branch: by generating, or for attention."""
         if len(self.branches) == MAX_BRANCHES:

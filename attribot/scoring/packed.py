@@ -20,14 +20,14 @@ from attribot.models.packed_row import BranchStates, Kernel, PackedBranch, Packe
 from attribot.models.rotations import QueryRotations
 from attribot.scoring.held import HeldStates
 from attribot.scoring.packing import pack_rows
-from attribot.scoring.padded import response_log_probs
+from attribot.scoring.padded import Reduction
 from attribot.scoring.planning import PackedPlan
 from attribot.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
 Answers = dict[int, FloatArray]
-"""`[num_response_tokens]` log-likelihoods [nats] by index of the answer."""
+"""`[num_response_tokens]` what a reduction makes of the logits, by index of the answer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,10 @@ class PackedPasses:
     def rotations(self) -> QueryRotations:
         return QueryRotations(self.view)
 
-    def run(self, plan: PackedPlan, held: HeldStates, max_tokens: int) -> list[FloatArray]:
-        """Token log-likelihoods [nats] of every answer; the trunk's states go to `held`.
+    def run(
+        self, plan: PackedPlan, held: HeldStates, max_tokens: int, reduce: Reduction
+    ) -> list[FloatArray]:
+        """What `reduce` makes of the logits of every answer; the trunk's states go to `held`.
 
         max_tokens: of one pass; a longer branch has a pass of its own.
         """
@@ -69,7 +71,7 @@ class PackedPasses:
                 states[index] = BranchStates(positions)
         answers: Answers = {}
         for number, row in enumerate(rows):
-            self._score_row(row, plan, states, answers)
+            self._score_row(row, plan, states, reduce, answers)
             for index in [i for i in states if last_row.get(i, number) == number]:
                 del states[index]
         held.hold_trunk(plan, states.get(plan.trunk))
@@ -80,6 +82,7 @@ class PackedPasses:
         row: Sequence[int],
         plan: PackedPlan,
         states: dict[int, BranchStates],
+        reduce: Reduction,
         answers: Answers,
     ) -> None:
         """Adds the row's answers; a row that does not fit the memory is halved."""
@@ -90,13 +93,13 @@ class PackedPasses:
                 raise
             logger.warning("out of memory with %d branches in a pass: halving it", len(row))
             for part in (row[: len(row) // 2], row[len(row) // 2 :]):
-                self._score_row(part, plan, states, answers)
+                self._score_row(part, plan, states, reduce, answers)
             return
         start = 0
         for index in row:
             end = start + plan.num_logits(index)
             for answer, response in plan.read_off(index):
-                answers[answer] = response_log_probs(logits[end - len(response) : end], response)
+                answers[answer] = reduce(logits[end - len(response) : end], response)
             start = end
 
     def _forward(

@@ -6,7 +6,7 @@ padding stands where causal attention never looks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,14 +18,19 @@ from attribot.scoring.batching import Batch, TokenIds
 from attribot.scoring.planning import Pair
 from attribot.types import FloatArray
 
+Reduction = Callable[[torch.Tensor, TokenIds], FloatArray]
+"""From the logits that predict a response, `[num_response_tokens, vocab_size]`, and its ids to one
+number per token, `[num_response_tokens]`; `response_log_probs` is one."""
+
 
 def score_padded(
     model: PreTrainedModel,
     pairs: Sequence[Pair],
     batches: Sequence[Batch],
+    reduce: Reduction,
     all_logits: bool = False,
 ) -> list[FloatArray]:
-    """Token log-likelihoods `[num_response_tokens]` [nats] of every pair.
+    """What `reduce` makes of the logits of every pair, `[num_response_tokens]` each.
 
     all_logits: compute logits at every position, as the paper's code does; see `LikelihoodEngine`.
     """
@@ -33,7 +38,7 @@ def score_padded(
     states = PrefixStates.empty()
     for batch, following in zip(batches, [*batches[1:], None], strict=True):
         keeps_states = following is not None and following.num_reused > 0
-        rows, cache = _forward(model, batch, states, pairs, keeps_states, all_logits)
+        rows, cache = _forward(model, batch, states, pairs, keeps_states, reduce, all_logits)
         answers |= dict(zip(batch.rows, rows, strict=True))
         if cache is not None:
             prompt, response = pairs[batch.rows[-1]]
@@ -48,9 +53,10 @@ def _forward(
     states: PrefixStates,
     pairs: Sequence[Pair],
     keeps_states: bool,
+    reduce: Reduction,
     all_logits: bool,
 ) -> tuple[list[FloatArray], DynamicCache | None]:
-    """Log-likelihoods of the batch's rows, and the cache where it is wanted."""
+    """What `reduce` makes of the batch's rows, and the cache where it is wanted."""
     device = input_device(model)
     responses = [pairs[row][1] for row in batch.rows]
     suffixes = [
@@ -77,7 +83,7 @@ def _forward(
     rows = []
     for row, (suffix, response) in enumerate(zip(suffixes, responses, strict=True)):
         end = len(suffix) - first_kept
-        rows.append(response_log_probs(logits[row, end - len(response) : end], response))
+        rows.append(reduce(logits[row, end - len(response) : end], response))
     return rows, cache if keeps_states else None
 
 

@@ -6,20 +6,16 @@ planned therefore counts what the real one would, exactly.
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-
-from attribot.errors import InvalidInputError
 from attribot.scoring.batching import Batch, TokenIds, plan_batches
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.held import HeldStates
 from attribot.scoring.memory import MemoryEstimate
 from attribot.scoring.packing import BranchPlan, plan_branches, plan_masked_branches
-from attribot.types import BoolArray, Cost, FloatArray
+from attribot.types import BoolArray, Cost
 
 Strategy = Literal["packed", "cached", "naive"]
 Pair = tuple[TokenIds, TokenIds]
@@ -201,75 +197,3 @@ def padded_work(pairs: Sequence[Pair], batches: Sequence[Batch]) -> list[Work]:
         for batch in batches
         for row in batch.rows
     ]
-
-
-def attention_work(prompt: TokenIds, response: TokenIds, held: HeldStates) -> Work:
-    """Of the pass that shows the attention of the response; its one logit is not read."""
-    reused = len(prompt) - 1 if len(prompt) > 1 and held.covers(prompt[:-1]) else 0
-    return Work(len(prompt) + len(response) - 1 - reused, reused, 1)
-
-
-@dataclass(frozen=True, eq=False)
-class PlanningEngine:
-    """Takes the place of a `LikelihoodEngine`: counts what that would compute, computes nothing.
-
-    Answers are drawn at random from what is asked, equal for equal questions: methods that decide
-    by them take an arbitrary course, whose cost is that of the real one on average.
-
-    planner: with the real engine's settings.
-    masking_refusal: the real engine's.
-    """
-
-    planner: WorkPlanner
-    masking_refusal: Callable[[bool], str | None]
-
-    def pair_log_likelihoods(
-        self, pairs: Sequence[Pair], held: HeldStates | None = None
-    ) -> tuple[list[FloatArray], Cost]:
-        """See `LikelihoodEngine`."""
-        distinct = list(dict.fromkeys(pairs))
-        cost = self.planner.of_pairs(distinct, held or HeldStates())
-        return [_drawn(pair, len(pair[1])) for pair in pairs], cost
-
-    def masked_log_likelihoods(
-        self,
-        prompt: TokenIds,
-        responses: Sequence[TokenIds],
-        removed: BoolArray,
-        recomputed: BoolArray,
-        close_gaps: bool,
-        held: HeldStates | None = None,
-    ) -> tuple[list[FloatArray], Cost]:
-        """See `LikelihoodEngine`."""
-        if reason := self.masking_refusal(close_gaps):
-            raise InvalidInputError(f"ablation=mask is not possible: {reason}; use deletion")
-        cost = self.planner.of_masks(prompt, responses, removed, recomputed, held or HeldStates())
-        # Nothing hidden is the question that `pair_log_likelihoods` answers.
-        hidden = [(), *((row.tobytes(),) for row in removed)]
-        return [
-            np.stack([_drawn((prompt, response, *row), len(response)) for row in hidden])
-            for response in responses
-        ], cost
-
-    def attention_mass(
-        self, prompt: TokenIds, response: TokenIds, held: HeldStates | None = None
-    ) -> tuple[FloatArray, Cost]:
-        """See `LikelihoodEngine`."""
-        held = held or HeldStates()
-        shares_states = len(prompt) > 1 and self.planner.strategy == "packed"
-        work = attention_work(prompt, response, held if shares_states else HeldStates())
-        if shares_states and not held.covers(prompt[:-1]):
-            held.hold_prefix(prompt[:-1], None)
-        return _drawn((prompt, response), len(prompt)), self.planner.cost([work])
-
-    def gradient_norms(self, prompt: TokenIds, response: TokenIds) -> tuple[FloatArray, Cost]:
-        """See `LikelihoodEngine`."""
-        work = Work(len(prompt) + len(response) - 1, 0, len(response))
-        cost = self.planner.cost([work])
-        return _drawn((prompt, response), len(prompt)), replace(cost, flops=2 * cost.flops)
-
-
-def _drawn(question: object, count: int) -> FloatArray:
-    """`[count]` log-likelihoods of uniform random probabilities."""
-    seed = zlib.crc32(repr(question).encode())
-    return np.asarray(np.log(np.random.default_rng(seed).uniform(0.01, 1.0, count)))

@@ -6,17 +6,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from attribot.errors import ParityError
 from attribot.models.kv_cache import ComputedPrefix
 from attribot.models.language_model import LanguageModel
-from attribot.scoring.base import HiddenSpans, Scores, TokenScores
+from attribot.scoring.base import Divergences, HiddenSpans, Scores, TokenScores
 from attribot.scoring.engine import LikelihoodEngine
 from attribot.scoring.held import Session
 from attribot.scoring.hiding import MaskedPrompt
-from attribot.scoring.planning import Pair, PlanningEngine, Strategy
+from attribot.scoring.planning import Pair, Strategy
+from attribot.scoring.planning_engine import PlanningEngine
+from attribot.scoring.readings import IntegratedGradients, LookaheadAttention, Reading
 from attribot.types import Cost, FloatArray, Response
 
 logger = logging.getLogger(__name__)
@@ -24,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class ModelScorer:
-    """A `Scorer`, `MaskScorer` and `TokenScorer` on a language model.
+    """A `Scorer`, `MaskScorer`, `DistributionScorer` and `TokenScorer` on a language model.
 
     strategy, batch_size, max_tokens_per_pass, max_memory_gb: settings of the engine; see
         `LikelihoodEngine`.
@@ -52,6 +55,11 @@ class ModelScorer:
             self.max_tokens_per_pass,
             self.max_memory_gb,
         )
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Identified`."""
+        return self.language_model.fingerprint
 
     def opened(self, prefix: ComputedPrefix | None = None) -> ModelScorer:
         """The same scorer with a memory: what its calls ask twice is computed once.
@@ -197,19 +205,39 @@ class ModelScorer:
         keys = [masked.key(row, response, close_gaps) for response in said for row in masked.rows]
         return _by_response([session.known[key] for key in keys], len(said)), cost
 
-    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
-        """See `TokenScorer`; one pass, whose last rows keep their attention weights."""
-        ((prompt_ids, response_ids),) = self._pairs([prompt], [response])
-        held = (self.session or Session()).held
-        values, cost = self.engine.attention_mass(prompt_ids, response_ids, held)
-        return TokenScores(values, self.language_model.encode_prompt(prompt).char_spans, cost)
+    def divergences(self, base: str, prompts: Sequence[str], response: Response) -> Divergences:
+        """See `DistributionScorer`; one pass per distinct prompt, and one for `base`. `verify` does
+        not look at them.
 
-    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
-        """See `TokenScorer`; one forward and one backward pass to the input embeddings only, which
-        costs about as much as the forward pass again."""
+        Raises:
+            PromptTooLongError: as in `score`.
+        """
+        start, *pairs = self._pairs([base, *prompts], [response])
+        session = self.session or Session()
+        keys = [("divergence", start, pair) for pair in pairs]
+        fresh = {key: key[2] for key in keys if key not in session.known}
+        cost = Cost()
+        if fresh:
+            values, cost = self.engine.pair_divergences(start, [*fresh.values()], session.held)
+            session.known |= dict(zip(fresh, values, strict=True))
+        return Divergences(np.stack([session.known[key] for key in keys]), cost)
+
+    def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:
+        """See `TokenScorer`; states of the prompt are taken over where the reading admits it.
+
+        Raises:
+            PromptTooLongError: as in `score`, or with what a reading generates.
+            InvalidInputError: the model cannot show what is to be read.
+        """
         ((prompt_ids, response_ids),) = self._pairs([prompt], [response])
-        values, cost = self.engine.gradient_norms(prompt_ids, response_ids)
-        return TokenScores(values, self.language_model.encode_prompt(prompt).char_spans, cost)
+        if isinstance(reading, LookaheadAttention):
+            self.language_model.check_length(len(prompt_ids), reading.num_lookahead)
+        char_spans = self.language_model.encode_prompt(prompt).char_spans
+        if isinstance(reading, IntegratedGradients):
+            reading = reading.on_tokens(char_spans)
+        held = (self.session or Session()).held
+        values, cost = self.engine.read(prompt_ids, response_ids, reading, held)
+        return TokenScores(values, char_spans, cost)
 
 
 def _by_response(rows: Sequence[FloatArray], num_responses: int) -> list[FloatArray]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from attribot.content_cache import ContentCache
-from attribot.scoring.base import HiddenSpans, Scores, TokenScores
+from attribot.scoring.base import Divergences, HiddenSpans, Scores, TokenScores
+from attribot.scoring.readings import Reading
 from attribot.scoring.scorer import ModelScorer
-from attribot.types import Cost, Response
+from attribot.types import Cost, FloatArray, Response
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,16 +27,24 @@ class StoredScorer:
     scorer: ModelScorer
     cache: ContentCache
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Identified`."""
+        return self.scorer.fingerprint
+
     def opened(self) -> StoredScorer:
         """The same with a fresh memory; see `ModelScorer.opened`."""
         return replace(self, scorer=self.scorer.opened())
 
     def score(self, prompts: Sequence[str], response: Response) -> Scores:
         """See `Scorer`. Answers are stored before this returns."""
-        return self._scores(
-            [self._key("token_log_likelihoods", prompt, response) for prompt in prompts],
-            lambda missing: self.scorer.score([prompts[index] for index in missing], response),
-        )
+
+        def compute(missing: Sequence[int]) -> tuple[FloatArray, Cost]:
+            fresh = self.scorer.score([prompts[index] for index in missing], response)
+            return fresh.token_log_likelihoods, fresh.cost
+
+        keys = [self._key("token_log_likelihoods", prompt, response) for prompt in prompts]
+        return Scores(*self._stored(keys, compute))
 
     def score_masked(
         self,
@@ -45,53 +54,66 @@ class StoredScorer:
         close_gaps: bool,
     ) -> Scores:
         """See `MaskScorer`. Answers are stored before this returns."""
-        return self._scores(
-            [
-                self._key("masked_token_log_likelihoods", prompt, response)
-                | {
-                    "removed": ablation.removed.tolist(),
-                    "recomputed": ablation.recomputed.tolist(),
-                    "num_following": ablation.num_following,
-                    "close_gaps": close_gaps,
-                }
-                for ablation in ablations
-            ],
-            lambda missing: self.scorer.score_masked(
+
+        def compute(missing: Sequence[int]) -> tuple[FloatArray, Cost]:
+            fresh = self.scorer.score_masked(
                 prompt, [ablations[index] for index in missing], response, close_gaps
-            ),
-        )
+            )
+            return fresh.token_log_likelihoods, fresh.cost
 
-    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
+        keys = [
+            self._key("masked_token_log_likelihoods", prompt, response)
+            | {
+                "removed": ablation.removed.tolist(),
+                "recomputed": ablation.recomputed.tolist(),
+                "num_following": ablation.num_following,
+                "close_gaps": close_gaps,
+            }
+            for ablation in ablations
+        ]
+        return Scores(*self._stored(keys, compute))
+
+    def divergences(self, base: str, prompts: Sequence[str], response: Response) -> Divergences:
+        """See `DistributionScorer`. Answers are stored before this returns."""
+
+        def compute(missing: Sequence[int]) -> tuple[FloatArray, Cost]:
+            fresh = self.scorer.divergences(base, [prompts[index] for index in missing], response)
+            return fresh.token_divergences, fresh.cost
+
+        keys = [
+            self._key("token_divergences", prompt, response) | {"base": base} for prompt in prompts
+        ]
+        return Divergences(*self._stored(keys, compute))
+
+    def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:
         """See `TokenScorer`. The answer is stored before this returns."""
-        return self._token_scores("attention_mass", prompt, response)
-
-    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
-        """See `TokenScorer`. The answer is stored before this returns."""
-        return self._token_scores("gradient_norm", prompt, response)
-
-    def _scores(
-        self, keys: Sequence[Mapping[str, Any]], compute: Callable[[Sequence[int]], Scores]
-    ) -> Scores:
-        found = [self.cache.get(key) for key in keys]
-        missing = [index for index, value in enumerate(found) if value is None]
-        cost = Cost()
-        if missing:
-            fresh = compute(missing)
-            cost = fresh.cost
-            for row, index in enumerate(missing):
-                found[index] = fresh.token_log_likelihoods[row].tolist()
-                self.cache.put(keys[index], found[index])
-        return Scores(np.asarray(found, dtype=np.float64), cost)
-
-    def _token_scores(self, kind: str, prompt: str, response: Response) -> TokenScores:
-        key = self._key(kind, prompt, response)
+        key = self._key(reading.name, prompt, response) | asdict(reading)
         stored, cost = self.cache.get(key), Cost()
         if stored is None:
-            fresh: TokenScores = getattr(self.scorer, kind)(prompt, response)
+            fresh = self.scorer.read(prompt, response, reading)
             stored, cost = fresh.values.tolist(), fresh.cost
             self.cache.put(key, stored)
         spans = self.scorer.language_model.encode_prompt(prompt).char_spans
         return TokenScores(np.asarray(stored, dtype=np.float64), spans, cost)
+
+    def _stored(
+        self,
+        keys: Sequence[Mapping[str, Any]],
+        compute: Callable[[Sequence[int]], tuple[FloatArray, Cost]],
+    ) -> tuple[FloatArray, Cost]:
+        """Rows `[num_keys, num_response_tokens]`, and the cost of those not found.
+
+        compute: rows of the keys of these indices, and their cost.
+        """
+        found = [self.cache.get(key) for key in keys]
+        missing = [index for index, value in enumerate(found) if value is None]
+        cost = Cost()
+        if missing:
+            rows, cost = compute(missing)
+            for row, index in zip(rows.tolist(), missing, strict=True):
+                found[index] = row
+                self.cache.put(keys[index], row)
+        return np.asarray(found, dtype=np.float64), cost
 
     def _key(self, kind: str, prompt: str, response: Response) -> dict[str, Any]:
         model = self.scorer.language_model
@@ -117,6 +139,11 @@ class SharedScorer:
     answers: StoredScorer
     plan: ModelScorer
 
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """See `Identified`."""
+        return self.answers.fingerprint
+
     def opened(self) -> SharedScorer:
         """The same with a fresh count: nothing was asked before."""
         return replace(self, plan=self.plan.planning())
@@ -138,17 +165,17 @@ class SharedScorer:
         planned = self.plan.score_masked(prompt, ablations, response, close_gaps)
         return replace(scores, cost=_counted(planned))
 
-    def attention_mass(self, prompt: str, response: Response) -> TokenScores:
+    def divergences(self, base: str, prompts: Sequence[str], response: Response) -> Divergences:
+        """See `DistributionScorer`."""
+        found = self.answers.divergences(base, prompts, response)
+        return replace(found, cost=_counted(self.plan.divergences(base, prompts, response)))
+
+    def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:
         """See `TokenScorer`."""
-        scores = self.answers.attention_mass(prompt, response)
-        return replace(scores, cost=_counted(self.plan.attention_mass(prompt, response)))
-
-    def gradient_norm(self, prompt: str, response: Response) -> TokenScores:
-        """See `TokenScorer`."""
-        scores = self.answers.gradient_norm(prompt, response)
-        return replace(scores, cost=_counted(self.plan.gradient_norm(prompt, response)))
+        scores = self.answers.read(prompt, response, reading)
+        return replace(scores, cost=_counted(self.plan.read(prompt, response, reading)))
 
 
-def _counted(planned: Scores | TokenScores) -> Cost:
+def _counted(planned: Scores | Divergences | TokenScores) -> Cost:
     """Without the memory that a plan estimates: records hold measured memory only."""
     return replace(planned.cost, peak_memory_bytes=0)

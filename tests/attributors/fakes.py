@@ -12,6 +12,7 @@ from attribot.attributors.base import Problem
 from attribot.context.tree import ContextTree
 from attribot.prompting import PromptTemplate
 from attribot.scoring.base import Scores, TokenScores
+from attribot.scoring.readings import Reading
 from attribot.types import LEVELS, Cost, FloatArray, Response
 
 # Sentences per paragraph: distinct primes, so that no two dimensions can be mistaken.
@@ -143,16 +144,17 @@ class RedundantScorer:
 class WordLengthTokenScorer:
     """A token per word, the white space before it included; its value is the word's length.
 
-    Two tokens of the chat template, of value 1e6, surround the prompt.
+    Two tokens of the chat template, of value 1e6, surround the prompt. `asked` notes the readings.
     """
 
-    def attention_mass(self, prompt: str, response: Response) -> TokenScores:  # noqa: ARG002
+    asked: list[Reading] = field(default_factory=list)
+
+    def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:  # noqa: ARG002
+        self.asked.append(reading)
         words = list(re.finditer(r"\s*\S+", prompt))
         values = [1e6, *(len(word.group().strip()) for word in words), 1e6]
         spans = [(-1, -1), *(word.span() for word in words), (-1, -1)]
         return TokenScores(np.array(values), np.array(spans), Cost(forward_passes=1))
-
-    gradient_norm = attention_mass
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
-"""Attention mass and gradient norms against full eager passes and finite differences."""
+"""Attention read off the last rows against the whole maps of one eager pass."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from attribot.errors import InvalidInputError, NonFiniteLogitsError
-from attribot.models.internals import attention_mass, gradient_norms
-from attribot.models.language_model import LanguageModel
+from attribot.models.internals import (
+    attention_mass,
+    head_attention,
+    value_weighted_attention,
+)
 from attribot.types import FloatArray
 from tests.models.tiny import Architecture, tiny_language_model
 
@@ -24,24 +28,22 @@ ARCHITECTURES = [
 ]
 
 
-def full_map_mass(
+def full_maps(
     architecture: Architecture,
     window: int | None,
-    prompt: tuple[int, ...],
-    response: tuple[int, ...],
+    prompt: tuple[int, ...] = PROMPT,
+    response: tuple[int, ...] = RESPONSE,
 ) -> FloatArray:
-    """The definition, on the whole maps of one eager pass: `[num_prompt_tokens]`."""
+    """`[num_layers, num_heads, num_rows, num_prompt_tokens]` of the rows that predict the response,
+    off the whole maps of one eager pass."""
     model = tiny_language_model(architecture, sliding_window=window, attn_implementation="eager")
     with torch.no_grad():
         output = model.model(
             torch.tensor([prompt + response]), output_attentions=True, use_cache=False
         )
-    mass = np.zeros(len(prompt))
-    for layer in output.attentions:
-        maps = layer[0].double().numpy()
-        for row in range(len(prompt) - 1, len(prompt) + len(response) - 1):
-            mass += maps[:, row, : len(prompt)].mean(axis=0)
-    return mass
+    maps = torch.stack(output.attentions)[:, 0].double().numpy()
+    rows = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
+    return np.asarray(maps[:, :, rows, : len(prompt)])
 
 
 @pytest.mark.parametrize("rows_per_pass", [1, 3, 32])
@@ -51,15 +53,82 @@ def test_attention_mass_equals_the_full_maps(
 ) -> None:
     model = tiny_language_model(architecture, sliding_window=window)
     mass = attention_mass(model.model, PROMPT, RESPONSE, rows_per_pass)
-    wanted = full_map_mass(architecture, window, PROMPT, RESPONSE)
+    wanted = full_maps(architecture, window).mean(axis=1).sum(axis=(0, 1))
     np.testing.assert_allclose(mass, wanted, rtol=0, atol=3e-6)
     assert mass.dtype == np.float64
+
+
+@pytest.mark.parametrize("rows_per_pass", [3, 32])
+@pytest.mark.parametrize(("architecture", "window"), ARCHITECTURES)
+def test_attention_by_head_equals_the_full_maps(
+    architecture: Architecture, window: int | None, rows_per_pass: int
+) -> None:
+    model = tiny_language_model(architecture, sliding_window=window)
+    mass = head_attention(model.model, PROMPT, RESPONSE, rows_per_pass)
+    wanted = full_maps(architecture, window).sum(axis=2)
+    assert mass.shape == wanted.shape == (3, 4, len(PROMPT))
+    np.testing.assert_allclose(mass, wanted, rtol=0, atol=3e-6)
+
+
+def value_norms(architecture: Architecture, window: int | None) -> FloatArray:
+    """`[num_layers, num_heads, num_prompt_tokens]` off the layers that make the value vectors."""
+    model = tiny_language_model(architecture, sliding_window=window).model
+    values: list[torch.Tensor] = []
+    for name, module in model.named_modules():
+        if name.endswith("v_proj"):
+            module.register_forward_hook(lambda *call: values.append(call[2]))
+        elif name.endswith("c_attn"):
+            module.register_forward_hook(lambda *call: values.append(call[2].chunk(3, dim=-1)[2]))
+    with torch.no_grad():
+        model(torch.tensor([PROMPT]), use_cache=False)
+    states = torch.stack(values)[:, 0]
+    by_head = states.view(*states.shape[:2], -1, 6).abs().sum(-1).transpose(1, 2)
+    return np.asarray(by_head.repeat_interleave(4 // by_head.shape[1], dim=1).double().numpy())
+
+
+@pytest.mark.parametrize("rows_per_pass", [3, 32])
+@pytest.mark.parametrize(("architecture", "window"), ARCHITECTURES)
+def test_value_weighted_attention_equals_the_full_maps(
+    architecture: Architecture, window: int | None, rows_per_pass: int
+) -> None:
+    model = tiny_language_model(architecture, sliding_window=window)
+    mass = value_weighted_attention(model.model, PROMPT, RESPONSE, rows_per_pass)
+    by_head = full_maps(architecture, window).sum(axis=2) * value_norms(architecture, window)
+    np.testing.assert_allclose(mass, by_head.mean(axis=1).sum(axis=0), rtol=1e-5, atol=1e-5)
+    assert mass.dtype == np.float64
+
+
+def test_values_of_a_model_without_key_and_value_states_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_language_model("llama").model
+    monkeypatch.setattr(type(model), "_is_stateful", True)
+    with pytest.raises(InvalidInputError, match="not possible: LlamaForCausalLM keeps a recurrent"):
+        value_weighted_attention(model, PROMPT, RESPONSE)
+
+
+def test_layers_of_differing_head_counts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_language_model("llama")
+    real = type(model.model).forward
+
+    def forward(*arguments: Any, **named: Any) -> Any:
+        output = real(*arguments, **named)
+        if output.attentions is not None:
+            first, *others = output.attentions
+            output.attentions = (first[:, :3], *others)
+        return output
+
+    monkeypatch.setattr(type(model.model), "forward", forward)
+    attention_mass(model.model, PROMPT, RESPONSE)
+    with pytest.raises(InvalidInputError, match="LlamaForCausalLM have 3 or 4 heads: attention by"):
+        head_attention(model.model, PROMPT, RESPONSE)
+    assert model.model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize(("prompt", "response"), [(PROMPT[:1], RESPONSE), (PROMPT, RESPONSE[:1])])
 def test_attention_mass_of_one_token(prompt: tuple[int, ...], response: tuple[int, ...]) -> None:
     mass = attention_mass(tiny_language_model("llama").model, prompt, response)
-    wanted = full_map_mass("llama", None, prompt, response)
+    wanted = full_maps("llama", None, prompt, response).mean(axis=1).sum(axis=(0, 1))
     np.testing.assert_allclose(mass, wanted, rtol=0, atol=3e-6)
 
 
@@ -80,75 +149,13 @@ def test_a_model_that_returns_no_weights_is_refused(monkeypatch: pytest.MonkeyPa
         attention_mass(model.model, PROMPT, RESPONSE)
 
 
-def finite_difference_norms(model: LanguageModel) -> FloatArray:
-    """Central differences of log p(response) by every embedding coordinate of the prompt."""
-    step = 1e-5
-    with torch.no_grad():
-        ids = torch.tensor([PROMPT + RESPONSE])
-        embeddings = model.model.get_input_embeddings()(ids)[0]
-        coordinates = len(PROMPT) * embeddings.shape[1]
-        shifts = torch.zeros(coordinates, embeddings.numel(), dtype=torch.float64)
-        shifts[range(coordinates), range(coordinates)] = step
-        shifts = shifts.view(coordinates, *embeddings.shape)
-        log_likelihoods = []
-        for shifted in (embeddings + shifts, embeddings - shifts):
-            log_probs = model.model(inputs_embeds=shifted, use_cache=False).logits.log_softmax(-1)
-            rows = log_probs[:, len(PROMPT) - 1 : -1]
-            log_likelihoods.append(rows[:, range(len(RESPONSE)), RESPONSE].sum(1))
-    gradient = (log_likelihoods[0] - log_likelihoods[1]) / (2 * step)
-    return np.asarray(np.linalg.norm(gradient.view(len(PROMPT), -1).numpy(), axis=1))
-
-
-def test_gradient_norms_equal_finite_differences() -> None:
-    # GPT-2 alone computes in float64 throughout when asked to, as differences this small need.
-    model = tiny_language_model("gpt2")
-    model.model.double()
-    norms = gradient_norms(model.model, PROMPT, RESPONSE)
-    np.testing.assert_allclose(norms, finite_difference_norms(model), rtol=1e-4, atol=1e-6)
-    assert norms.dtype == np.float64
-
-
-def backward_pass_norms(model: LanguageModel) -> FloatArray:
-    """The library's own loss on token ids, and the gradient that reaches the embedding layer."""
-    outputs = []
-    embedding = model.model.get_input_embeddings()
-    hook = embedding.register_forward_hook(lambda _module, _input, output: outputs.append(output))
-    labels = torch.tensor([(-100,) * len(PROMPT) + RESPONSE])
-    mean_loss = model.model(torch.tensor([PROMPT + RESPONSE]), labels=labels).loss
-    hook.remove()
-    (gradient,) = torch.autograd.grad(mean_loss * len(RESPONSE), outputs[0])
-    return np.asarray(np.linalg.norm(gradient[0, : len(PROMPT)].double().numpy(), axis=1))
-
-
-@pytest.mark.parametrize(("architecture", "window"), ARCHITECTURES)
-def test_gradient_norms_equal_a_full_backward_pass(
-    architecture: Architecture, window: int | None
-) -> None:
-    model = tiny_language_model(architecture, sliding_window=window)
-    norms = gradient_norms(model.model, PROMPT, RESPONSE)
-    np.testing.assert_allclose(norms, backward_pass_norms(model), rtol=1e-4, atol=1e-6)
-
-
-def test_gradient_norms_leave_the_parameters_as_they_were() -> None:
-    model = tiny_language_model("llama")
-    frozen = model.model.get_input_embeddings().weight.requires_grad_(False)
-    with torch.no_grad():
-        gradient_norms(model.model, PROMPT, RESPONSE)
-    for parameter in model.model.parameters():
-        assert parameter.grad is None
-        assert parameter.requires_grad == (parameter is not frozen)
-
-
-@pytest.mark.parametrize(
-    ("function", "what"), [(attention_mass, "attention weights"), (gradient_norms, "gradients")]
-)
-def test_values_that_are_not_finite_are_refused(
-    function: Callable[..., FloatArray], what: str
-) -> None:
+@pytest.mark.parametrize("function", [attention_mass, head_attention, value_weighted_attention])
+def test_values_that_are_not_finite_are_refused(function: Callable[..., FloatArray]) -> None:
     model = tiny_language_model("llama")
     with torch.no_grad():
         model.model.get_input_embeddings().weight[PROMPT[0]] = torch.nan
     with pytest.raises(
-        NonFiniteLogitsError, match=f"the {what} of LlamaForCausalLM in torch.float32 hold"
+        NonFiniteLogitsError,
+        match=r"the attention weights( or values)? of LlamaForCausalLM in torch.float32 hold",
     ):
         function(model.model, PROMPT, RESPONSE)

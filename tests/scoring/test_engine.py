@@ -180,7 +180,7 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
 
 
 def test_reused_tokens_cost_only_their_attention():
-    geometry = ModelGeometry(2, 12, 12, 31, 1000, 2000, 4, 24, 8000, 4)
+    geometry = ModelGeometry(2, 12, 12, 31, 1000, 2000, 4, 24, 8000, 4, 2)
     whole = geometry.pass_flops(10, 0, 3)
     head, tail = geometry.pass_flops(6, 0, 0), geometry.pass_flops(4, 6, 3)
     assert head + tail == whole

@@ -20,7 +20,7 @@ RESPONSE = (7, 8, 9)
 PROMPT = tuple(range(20, 33))
 PROMPTS = [PROMPT, *(PROMPT[:i] + PROMPT[i + 2 :] for i in range(2, 10, 2))]
 # L, d_attn, d, V, P_blocks, P, d_kv, d_mlp, weight bytes, bytes per value.
-GEOMETRY = ModelGeometry(2, 12, 10, 31, 1000, 2000, 4, 24, 8000, 4)
+GEOMETRY = ModelGeometry(2, 12, 10, 31, 1000, 2000, 4, 24, 8000, 4, 2)
 
 
 def test_the_estimate_of_a_case_worked_by_hand():

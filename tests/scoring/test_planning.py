@@ -34,6 +34,16 @@ from attribot.scoring.packing import (
     plan_masked_branches,
 )
 from attribot.scoring.planning import PackedPlan, Strategy
+from attribot.scoring.readings import (
+    AttentionMass,
+    AttentionRollout,
+    GradientTimesInput,
+    HeadAttention,
+    IntegratedGradients,
+    LookaheadAttention,
+    ValueWeightedAttention,
+)
+from attribot.scoring.readings import GradientNorm as GradientNormReading
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import BoolArray, Cost, Response
 from tests.attributors.fakes import build_problem
@@ -64,6 +74,16 @@ ABLATIONS = (
 )
 
 
+OTHER_READINGS = (
+    HeadAttention(),
+    ValueWeightedAttention(),
+    AttentionRollout(),
+    LookaheadAttention(2, 5),
+    GradientTimesInput(),
+    IntegratedGradients((3, 20), num_steps=3),
+)
+
+
 @pytest.fixture(params=["llama", "gpt2", "mistral, window 13"])
 def model(request: pytest.FixtureRequest) -> LanguageModel:
     variant: Any = VARIANTS[request.param]
@@ -90,9 +110,10 @@ def costs_in_turn(scorer: ModelScorer) -> list[Cost]:
         scorer.score_masked(WHOLE, ABLATIONS, response, close_gaps=True).cost,
         scorer.score_masked(WHOLE, ABLATIONS[1:], response, close_gaps=False).cost,
         scorer.score_masked(shorter, [hidden(shorter, " It is of stone.")], response, True).cost,
-        scorer.attention_mass(WHOLE, response).cost,
-        scorer.attention_mass(WITHOUT[1] + " And why?", response).cost,
-        scorer.gradient_norm(WHOLE, response).cost,
+        scorer.read(WHOLE, response, AttentionMass()).cost,
+        scorer.read(WITHOUT[1] + " And why?", response, AttentionMass()).cost,
+        *(scorer.read(WHOLE, response, reading).cost for reading in OTHER_READINGS),
+        scorer.read(WHOLE, response, GradientNormReading()).cost,
         scorer.score_responses([WHOLE, WITHOUT[1]], [response, *others])[1],
         scorer.score_masked_responses(WHOLE, ABLATIONS, [*others, response], close_gaps=True)[1],
         scorer.score([WHOLE], response).cost,
@@ -121,9 +142,11 @@ def test_attention_first_and_deletion_later_are_planned_alike(
     scorer = ModelScorer(model, strategy)
     pair = []
     for session in (scorer.opened(), scorer.planning()):
-        costs = [session.attention_mass(WITHOUT[0], response).cost]
+        costs = [session.read(WITHOUT[0], response, AttentionMass()).cost]
         costs += [session.score([WHOLE, *WITHOUT], response).cost]
-        costs += [session.attention_mass(prompt, response).cost for prompt in (WHOLE, *WITHOUT)]
+        costs += [
+            session.read(prompt, response, AttentionMass()).cost for prompt in (WHOLE, *WITHOUT)
+        ]
         pair.append([counted(cost) for cost in costs])
     assert pair[0] == pair[1]
     num_reused = [cost.reused_tokens for cost in pair[0]]
@@ -190,7 +213,8 @@ def test_equal_questions_have_equal_answers() -> None:
     )
     np.testing.assert_array_equal(masked[0].token_log_likelihoods[2], first[0])
     by_token = [
-        [s.attention_mass(WHOLE, r).values.tolist() for s in scorers] for r in (response, other)
+        [s.read(WHOLE, r, AttentionMass()).values.tolist() for s in scorers]
+        for r in (response, other)
     ]
     assert by_token[0][0] == by_token[0][1] != by_token[1][0] == by_token[1][1]
 

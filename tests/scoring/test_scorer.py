@@ -16,6 +16,17 @@ from attribot.models.generation import response_from_text
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import Scorer, Scores, TokenScorer
 from attribot.scoring.planning import Strategy
+from attribot.scoring.readings import (
+    AttentionMass,
+    AttentionRollout,
+    GradientNorm,
+    GradientTimesInput,
+    HeadAttention,
+    IntegratedGradients,
+    LookaheadAttention,
+    Reading,
+    ValueWeightedAttention,
+)
 from attribot.scoring.scorer import ModelScorer
 from attribot.scoring.stored import StoredScorer
 from attribot.types import Cost, FloatArray, Response
@@ -96,8 +107,8 @@ def test_a_prompt_that_fits_exactly_is_scored_and_one_more_token_is_refused() ->
     asked: list[Callable[[], object]] = [
         lambda: short.score(PROMPTS, response),
         lambda: short.score(PROMPTS[::-1], response),
-        lambda: short.attention_mass(longest, response),
-        lambda: short.gradient_norm(longest, response),
+        lambda: short.read(longest, response, AttentionMass()),
+        lambda: short.read(longest, response, GradientNorm()),
     ]
     for ask in asked:
         with pytest.raises(PromptTooLongError, match=message) as caught:
@@ -119,16 +130,66 @@ def test_a_model_scorer_answers_both_protocols() -> None:
     assert isinstance(scorer, TokenScorer)
 
 
-@pytest.mark.parametrize("method", ["attention_mass", "gradient_norm"])
-def test_token_scores_are_aligned_and_cost_one_pass(method: str) -> None:
+@pytest.mark.parametrize(
+    ("reading", "leading"),
+    [
+        (AttentionMass(), ()),
+        (HeadAttention(), (3, 4)),
+        (ValueWeightedAttention(), ()),
+        (AttentionRollout(), ()),
+        (GradientNorm(), ()),
+        (GradientTimesInput(), ()),
+        (IntegratedGradients((0, 20), num_steps=1), ()),
+    ],
+)
+def test_token_scores_are_aligned_and_cost_one_pass(
+    reading: Reading, leading: tuple[int, ...]
+) -> None:
     model = tiny_language_model("llama")
     response = response_from_text(model, ANSWER)
-    scores = getattr(ModelScorer(model), method)(PROMPTS[0], response)
+    scores = ModelScorer(model).read(PROMPTS[0], response, reading)
     encoded = model.encode_prompt(PROMPTS[0])
-    assert scores.values.shape == (len(encoded.token_ids),)
+    assert scores.values.shape == (*leading, len(encoded.token_ids))
     np.testing.assert_array_equal(scores.char_spans, encoded.char_spans)
     num_tokens = len(encoded.token_ids) + len(response.token_ids) - 1
     assert (scores.cost.forward_passes, scores.cost.computed_tokens) == (1, num_tokens)
+    planned = ModelScorer(model).planning().read(PROMPTS[0], response, reading)
+    assert planned.values.shape == scores.values.shape
+    assert planned.cost == replace(scores.cost, peak_memory_bytes=0)
+
+
+@pytest.mark.parametrize("num_lookahead", [0, 3])
+def test_lookahead_costs_a_pass_over_the_prompt_and_one_per_token(num_lookahead: int) -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    reading = LookaheadAttention(num_lookahead)
+    cost = ModelScorer(model).read(PROMPTS[0], response, reading).cost
+    length = len(model.encode_prompt(PROMPTS[0]).token_ids)
+    assert cost.forward_passes == 1 + num_lookahead
+    assert cost.computed_tokens == length + num_lookahead
+    assert cost.reused_tokens == sum(range(length, length + num_lookahead))
+
+
+def test_what_a_reading_generates_must_fit_the_context_window() -> None:
+    length = len(tiny_language_model("llama").encode_prompt(PROMPTS[0]).token_ids)
+    short = tiny_language_model("llama", max_positions=length + 4)
+    response = Response("", (9,), short.tokenizer_sha, False)
+    ModelScorer(short).read(PROMPTS[0], response, LookaheadAttention(4))
+    with pytest.raises(PromptTooLongError, match=f"take {length + 5} tokens"):
+        ModelScorer(short).read(PROMPTS[0], response, LookaheadAttention(5))
+
+
+@dataclass(frozen=True)
+class EarWax(Reading):
+    name = "ear_wax"
+
+
+def test_a_reading_that_no_engine_knows_is_refused() -> None:
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    for scorer in (ModelScorer(model), ModelScorer(model).planning()):
+        with pytest.raises(InvalidInputError, match=r"no engine knows how to read EarWax\(\)"):
+            scorer.read(PROMPTS[0], response, EarWax())
 
 
 @dataclass(frozen=True, eq=False)

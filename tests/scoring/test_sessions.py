@@ -28,6 +28,13 @@ from attribot.models.language_model import LanguageModel
 from attribot.pipeline import attribute_example, attribute_responses
 from attribot.scoring.base import HiddenSpans
 from attribot.scoring.planning import Strategy
+from attribot.scoring.readings import (
+    AttentionMass,
+    HeadAttention,
+    LookaheadAttention,
+    Reading,
+    ValueWeightedAttention,
+)
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Cost, FloatArray, Response
 from tests.attributors.fakes import build_problem
@@ -131,9 +138,9 @@ def asked_in_turn(response: Response) -> dict[str, Ask]:
 
         return ask
 
-    def attention(kept: Sequence[int]) -> Ask:
+    def read(kept: Sequence[int], reading: Reading) -> Ask:
         def ask(scorer: ModelScorer) -> tuple[FloatArray, Cost]:
-            scores = scorer.attention_mass(prompt_of(kept), response)
+            scores = scorer.read(prompt_of(kept), response, reading)
             return scores.values, scores.cost
 
         return ask
@@ -145,7 +152,10 @@ def asked_in_turn(response: Response) -> dict[str, Ask]:
         "masked, gaps kept": masked(EVERYTHING, close_gaps=False),
         "masked to the end": masked(EVERYTHING, close_gaps=True, to_the_end=True),
         "masked, pruned": masked(PRUNED, close_gaps=True),
-        "attention": attention(EVERYTHING),
+        "attention": read(EVERYTHING, AttentionMass()),
+        "attention by head": read(EVERYTHING, HeadAttention()),
+        "attention by value": read(EVERYTHING, ValueWeightedAttention()),
+        "attention ahead": read(EVERYTHING, LookaheadAttention(3, 5)),
     }
 
 
@@ -219,7 +229,7 @@ def test_attention_to_a_prompt_that_is_held_in_parts_is_computed_whole(
     kept = (0, 3, 4, 6)
     for sources in (EVERYTHING, kept):
         opened.score([prompt_of(sources)], response)
-    tokens = opened.attention_mass(prompt_of(kept), response)
+    tokens = opened.read(prompt_of(kept), response, AttentionMass())
     encoded = model.encode_prompt(prompt_of(kept)).token_ids
     expected = attention_mass(model.model, encoded, response.token_ids)
     np.testing.assert_allclose(tokens.values, expected, atol=TOLERANCE, rtol=0)
@@ -353,7 +363,7 @@ def test_other_calls_take_over_what_generating_has_left(model: LanguageModel) ->
     prompt = prompt_of(EVERYTHING)
     response, prefix = generate_with_prefix(model, prompt, GenerationSettings(max_new_tokens=7))
     encoded = model.encode_prompt(prompt).token_ids
-    attention = ModelScorer(model).opened(prefix).attention_mass(prompt, response)
+    attention = ModelScorer(model).opened(prefix).read(prompt, response, AttentionMass())
     expected = attention_mass(model.model, encoded, response.token_ids)
     np.testing.assert_allclose(attention.values, expected, atol=TOLERANCE, rtol=0)
     assert attention.cost.computed_tokens == len(response.token_ids)

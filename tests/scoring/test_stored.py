@@ -25,6 +25,16 @@ from attribot.pipeline import attribute_example
 from attribot.scoring.base import HiddenSpans, MaskScorer, Openable, Scorer, TokenScorer
 from attribot.scoring.engine import LikelihoodEngine
 from attribot.scoring.planning import Strategy
+from attribot.scoring.readings import (
+    AttentionMass,
+    AttentionRollout,
+    HeadAttention,
+    IntegratedGradients,
+    LookaheadAttention,
+    Reading,
+    ValueWeightedAttention,
+)
+from attribot.scoring.readings import GradientNorm as GradientNormReading
 from attribot.scoring.scorer import ModelScorer
 from attribot.scoring.stored import SharedScorer, StoredScorer
 from attribot.types import Cost, FloatArray, Response
@@ -85,8 +95,7 @@ def engine_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in (
         "pair_log_likelihoods",
         "masked_log_likelihoods",
-        "attention_mass",
-        "gradient_norms",
+        "read",
     ):
         monkeypatch.setattr(LikelihoodEngine, name, noted(name))
     return calls
@@ -109,9 +118,9 @@ def masked(ablations: Sequence[HiddenSpans], close_gaps: bool) -> Ask:
     return ask
 
 
-def by_token(name: str) -> Ask:
+def by_token(reading: Reading) -> Ask:
     def ask(scorer: TokenScorer, response: Response) -> Answer:
-        scores = getattr(scorer, name)(PROMPT, response)
+        scores = scorer.read(PROMPT, response, reading)
         return scores.values, scores.cost
 
     return ask
@@ -126,8 +135,13 @@ ASKS: dict[str, Ask] = {
     "deleted": deleted,
     "masked": masked(ABLATIONS, close_gaps=True),
     "masked, gaps kept": masked(ABLATIONS, close_gaps=False),
-    "attention": by_token("attention_mass"),
-    "gradient": by_token("gradient_norm"),
+    "attention": by_token(AttentionMass()),
+    "attention by head": by_token(HeadAttention()),
+    "values": by_token(ValueWeightedAttention()),
+    "rollout": by_token(AttentionRollout()),
+    "lookahead": by_token(LookaheadAttention(2, 5)),
+    "gradient": by_token(GradientNormReading()),
+    "gradients along a way": by_token(IntegratedGradients((3, 20), num_steps=2)),
 }
 
 
@@ -158,8 +172,27 @@ def test_stored_answers_equal_the_model_and_are_computed_once(
 def test_stored_token_scores_keep_their_places(model: LanguageModel, response: Response) -> None:
     stored = StoredScorer(ModelScorer(model), ContentCache())
     for _ in range(2):
-        spans = stored.attention_mass(PROMPT, response).char_spans
+        spans = stored.read(PROMPT, response, AttentionMass()).char_spans
         np.testing.assert_array_equal(spans, model.encode_prompt(PROMPT).char_spans)
+
+
+@pytest.mark.parametrize(
+    ("reading", "kind"),
+    [(AttentionMass(), "attention_mass"), (GradientNormReading(), "gradient_norm")],
+)
+def test_answers_stored_before_readings_had_classes_are_found(
+    model: LanguageModel, response: Response, reading: Reading, kind: str
+) -> None:
+    cache = ContentCache()
+    key = {
+        "kind": kind,
+        "model": model.fingerprint,
+        "prompt": PROMPT,
+        "response": list(response.token_ids),
+    }
+    cache.put(key, [1.0, 2.0])
+    scores = StoredScorer(ModelScorer(model), cache).read(PROMPT, response, reading)
+    assert (scores.values.tolist(), scores.cost) == ([1.0, 2.0], Cost())
 
 
 def test_only_masks_that_are_missing_are_computed(
@@ -180,9 +213,13 @@ def test_only_masks_that_are_missing_are_computed(
         (masked(ABLATIONS, close_gaps=False), response),
         (masked(ABLATIONS, close_gaps=True), other),
         (deleted, response),
-        (by_token("attention_mass"), response),
-        (by_token("gradient_norm"), response),
-        (by_token("attention_mass"), other),
+        (by_token(AttentionMass()), response),
+        (by_token(GradientNormReading()), response),
+        (by_token(HeadAttention()), response),
+        (by_token(LookaheadAttention(2, 5)), response),
+        (by_token(LookaheadAttention(3, 5)), response),
+        (by_token(LookaheadAttention(3, 7)), response),
+        (by_token(AttentionMass()), other),
     ):
         before = len(engine_calls)
         values, _ = ask(stored, said)
