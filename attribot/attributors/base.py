@@ -23,6 +23,9 @@ class Problem:
 
     kept: `[num_nodes]` the nodes that make up the context; a pruned problem has fewer.
     candidates: `[num_sources]` the sources that want a score; all lie in the kept context.
+
+    Raises:
+        InvalidInputError: no source wants a score.
     """
 
     tree: ContextTree
@@ -31,6 +34,13 @@ class Problem:
     template: PromptTemplate
     kept: BoolArray
     candidates: BoolArray
+
+    def __post_init__(self) -> None:
+        if not self.candidates.any():
+            raise InvalidInputError(
+                f"a problem needs at least one candidate; got none of {len(self.candidates)} "
+                f"sources: name the sources that want a score"
+            )
 
     @classmethod
     def of(

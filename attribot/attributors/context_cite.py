@@ -33,7 +33,7 @@ class ContextCite:
     not candidates stay. A score is the change of f(p(R)) that keeping the source brings.
 
     role: the model whose likelihoods are fitted.
-    num_ablations: N, masks drawn.
+    num_ablations: N, masks drawn; the budget in forward passes.
     keep_probability: in (0, 1).
     lasso_alpha: weight of the penalty, on targets per response token.
     regression_target: f is "logit", log p - log(1 - p) of the whole response, or "log_likelihood",

@@ -10,6 +10,7 @@ import numpy as np
 
 from attribot.attributors.ablation import DELETION, Ablation
 from attribot.attributors.base import Problem, scorer_for
+from attribot.attributors.subsets import check_budget
 from attribot.scoring.base import Scorer
 from attribot.types import LEVELS, Attribution, BoolArray
 
@@ -29,19 +30,39 @@ class LSTree:
     where leave-one-out says what is lost without it. Of two sources with the same fact both score
     high. The whole context is only looked at where it is one document.
 
-    Cost: one forward pass per distinct set, at most one per node, plus one without candidates; all
-    but those of large units are short. Source: Chen and Jordan (arXiv 1902.04187), with
-    the context tree in place of a parse tree.
+    Where the budget does not reach all sets, documents come first, then paragraphs, then sentences,
+    and those of the level at which it ends are drawn. What the sets asked leave open is settled by
+    the least norm: sources that none of them tells apart have equal scores.
+
+    Cost: one forward pass per distinct set, at most one per node, plus one without candidates, and
+    at most `budget`; all but those of large units are short. At least one per document, and one,
+    are needed. Source: Chen and Jordan (arXiv 1902.04187), with the context tree in place of a
+    parse tree; the budget is ours.
 
     role: whose likelihood.
+    budget: forward passes, at most; None asks every set.
+    seed: of the draw.
     ablation: how the other candidates are removed; anything but deletion approximates.
+
+    Raises:
+        InvalidInputError: the budget is below 2.
     """
 
     role: str = "target"
+    budget: int | None = None
+    seed: int = 0
     ablation: Ablation = DELETION
 
+    def __post_init__(self) -> None:
+        if self.budget is not None:
+            check_budget(self.budget)
+
     def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
-        """Scores of all candidates; see `Attributor`."""
+        """Scores of all candidates; see `Attributor`.
+
+        Raises:
+            InvalidInputError: the budget does not reach every document.
+        """
         scorer: Scorer = scorer_for(self.role, scorers)
         nodes = problem.tree.sources[problem.candidates]
         subtrees = self._subtrees(problem)
@@ -54,9 +75,17 @@ class LSTree:
         return Attribution(token_scores.sum(axis=1)[None], answer.cost, token_scores=token_scores)
 
     def _subtrees(self, problem: Problem) -> BoolArray:
-        """`[num_subtrees, num_candidates]` candidates below each node that has any."""
-        subtrees = []
+        """`[num_subtrees, num_candidates]` candidates below each node that the budget reaches."""
+        generator = np.random.default_rng(self.seed)
+        levels = []
         for level in LEVELS:
             units = problem.tree.unit_of_source(level)[problem.candidates]
-            subtrees.append(units == np.unique(units)[:, None])
-        return np.unique(np.concatenate(subtrees), axis=0)
+            levels.append(generator.permutation(units == np.unique(units)[:, None]))
+        subtrees = np.concatenate(levels)
+        # Equal sets once, each where it comes first.
+        _, first = np.unique(subtrees, axis=0, return_index=True)
+        subtrees = subtrees[np.sort(first)]
+        if self.budget is None:
+            return subtrees
+        check_budget(self.budget, subtrees.shape[1], 1 + len(levels[0]))
+        return subtrees[: self.budget - 1]

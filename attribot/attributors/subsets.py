@@ -105,10 +105,8 @@ def fitted_semivalue(
 
         psi, c = argmin sum_S weight(|S|) (v(S) - c - 1_S . psi)^2
 
-    Subsets of infinite weight are fitted exactly. Where 2^n subsets fit the budget, all are
-    scored. Otherwise those of infinite weight are, and others as `drawn_subsets` finds them, each
-    weighed by how often it was drawn. What they leave open is settled by the least norm, values
-    taken about their mean.
+    Subsets of infinite weight are fitted exactly; `chosen_subsets` says which others are scored.
+    What they leave open is settled by the least norm, values taken about their mean.
 
     log_weights: `[num_candidates + 1]` by size of the subset.
     is_paired: a draw brings its complement along, which cancels the noise of interactions of even
@@ -119,15 +117,33 @@ def fitted_semivalue(
     """
     n = values.num_candidates
     check_budget(budget, n, 2 * n if is_paired else n + 1)
+    generator = np.random.default_rng(seed)
+    masks, log_weight = chosen_subsets(log_weights, budget, generator, is_paired)
+    return _fit(masks, values.of(masks), log_weight)
+
+
+def chosen_subsets(
+    log_weights: FloatArray, budget: int, generator: np.random.Generator, is_paired: bool
+) -> tuple[BoolArray, FloatArray]:
+    """Subsets that stand for all, and the log of the weight with which each does.
+
+    Where 2^n subsets fit the budget, all of any weight. Otherwise those of infinite weight, and
+    others as `drawn_subsets` finds them, each weighed by how often it was drawn.
+
+    log_weights: `[num_candidates + 1]` by size of the subset; -inf leaves a size out.
+
+    Returns:
+        `[num_subsets, num_candidates]` masks, at most `budget`, and `[num_subsets]` log weights.
+    """
+    n = len(log_weights) - 1
     if 2**n <= budget:
         masks = all_masks(n)
-        return _fit(masks, values.of(masks), log_weights[masks.sum(axis=1)])
-    ends = np.array([[False] * n, [True] * n])[np.isinf(log_weights[[0, n]])]
-    generator = np.random.default_rng(seed)
+        masks = masks[log_weights[masks.sum(axis=1)] > -np.inf]
+        return masks, log_weights[masks.sum(axis=1)]
+    ends = np.array([[False] * n, [True] * n])[np.isposinf(log_weights[[0, n]])]
     drawn, counts = drawn_subsets(log_weights, budget - len(ends), generator, is_paired)
     masks = np.concatenate([ends, drawn])
-    log_weight = np.concatenate([np.full(len(ends), np.inf), np.log(counts)])
-    return _fit(masks, values.of(masks), log_weight)
+    return masks, np.concatenate([np.full(len(ends), np.inf), np.log(counts)])
 
 
 def drawn_subsets(

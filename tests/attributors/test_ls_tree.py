@@ -4,10 +4,19 @@ import numpy as np
 import pytest
 
 from attribot.attributors.ablation import Mask
+from attribot.attributors.base import Problem
 from attribot.attributors.leave_one_out import LeaveOneOut
 from attribot.attributors.ls_tree import LSTree
+from attribot.context.partition import NupunktSplitter, build_tree
 from attribot.errors import InvalidInputError
-from tests.attributors.fakes import SENTENCES, AdditiveScorer, RedundantScorer, build_problem
+from attribot.types import Document, Example, Paragraph
+from tests.attributors.fakes import (
+    SENTENCES,
+    AdditiveScorer,
+    RedundantScorer,
+    build_problem,
+    response_of,
+)
 
 WEIGHTS = [1.5, -0.5, 0.25, 4.0, 0.0, 0.125, 2.0, -3.0, 0.75, 0.5]
 PARAGRAPHS = [range(2), range(2, 5), range(5, 10)]
@@ -111,3 +120,42 @@ def test_a_role_that_is_not_filled() -> None:
 def test_the_ablation_is_the_one_asked_for() -> None:
     with pytest.raises(InvalidInputError, match="AdditiveScorer cannot mask parts of a prompt"):
         LSTree(ablation=Mask()).attribute(build_problem(), {"target": AdditiveScorer({})})
+
+
+@pytest.mark.parametrize("budget", [2, 3, 5, 6, 14, 15, 99])
+def test_a_budget_reaches_the_document_then_paragraphs_then_drawn_sentences(budget: int) -> None:
+    problem = build_problem()
+    scorer = AdditiveScorer.planted(problem, WEIGHTS)
+    scores = LSTree(budget=budget).attribute(problem, {"target": scorer}).scores
+    asked = [
+        [source for source, text in enumerate(SENTENCES) if text in prompt]
+        for prompt in scorer.prompts
+    ]
+    assert asked[:2] == [[], [*range(10)]]
+    assert len(asked) == min(budget, 15)
+    assert sorted(asked[2:5]) == [list(p) for p in PARAGRAPHS if list(p) in asked[2:5]]
+    assert all(len(subset) == 1 for subset in asked[5:])
+    # An additive game: the fit is exact, and of all exact fits the one of least norm.
+    design = np.array([np.isin(np.arange(10), subset) for subset in asked[1:]], dtype=float)
+    np.testing.assert_allclose(scores, np.linalg.pinv(design) @ design @ WEIGHTS, atol=1e-12)
+
+
+def test_sources_that_no_set_tells_apart_are_equal() -> None:
+    problem = build_problem()
+    scorers = {"target": AdditiveScorer.planted(problem, WEIGHTS)}
+    wanted = [np.mean([WEIGHTS[source] for source in paragraph]) for paragraph in PARAGRAPHS]
+    scores = LSTree(budget=5).attribute(problem, scorers).scores
+    np.testing.assert_allclose(scores, np.repeat(wanted, [2, 3, 5]), atol=1e-12)
+
+
+def test_a_budget_that_does_not_reach_every_document() -> None:
+    with pytest.raises(InvalidInputError, match="at least 2 forward passes; got budget=1"):
+        LSTree(budget=1)
+    documents = tuple(Document((Paragraph(text, (len(text),)),)) for text in SENTENCES[:3])
+    tree = build_tree(Example("1", "none", "none", "Who?", documents), NupunktSplitter())
+    problem = Problem.of(tree, "Who?", response_of())
+    scorer = AdditiveScorer.planted(problem, WEIGHTS[:3])
+    with pytest.raises(InvalidInputError, match=r"3 candidate.* at least 4 .* got budget=3"):
+        LSTree(budget=3).attribute(problem, {"target": scorer})
+    scores = LSTree(budget=4).attribute(problem, {"target": scorer}).scores
+    np.testing.assert_allclose(scores, WEIGHTS[:3], atol=1e-12)

@@ -255,16 +255,6 @@ def test_equal_sentences_share_prompts_but_not_scores(
     assert attribution.cost.forward_passes == 3
 
 
-@pytest.mark.parametrize(("method", "share"), METHODS)
-def test_a_problem_without_candidates_has_no_scores(
-    method: Method,
-    share: Share,  # noqa: ARG001
-) -> None:
-    nobody = build_problem().restrict(np.zeros(10, dtype=bool))
-    scores = method().attribute(nobody, {"target": planted()}).scores
-    np.testing.assert_array_equal(scores, np.full(10, np.nan))
-
-
 @pytest.mark.parametrize(
     ("method", "minimum"),
     [
