@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from attribot.attributors.base import Attributor, Problem
 from attribot.attributors.keep import Keep
-from attribot.types import Attribution
+from attribot.errors import InvalidInputError
+from attribot.types import LEVELS, Attribution
+
+Context = Literal["pruned", "full"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class TwoStage:
     composite       screen = another TwoStage
 
     Units that are not kept are removed as units: a removed paragraph takes its separator along.
+    Units without candidates, such as blank paragraphs, are not screened and stay.
     (AttriBoT, arXiv 2411.15102, section 3.)
 
     Cost: that of the screen, plus that of rescoring the survivors.
@@ -37,17 +41,22 @@ class TwoStage:
     screen: Attributor
     keep: Keep
     rescore: Attributor
-    context: Literal["pruned", "full"] = "pruned"
+    context: Context = "pruned"
+
+    def __post_init__(self) -> None:
+        if self.context not in get_args(Context):
+            raise InvalidInputError(
+                f"context must be one of {list(get_args(Context))}; got {self.context!r}"
+            )
 
     def attribute(self, problem: Problem, scorers: Mapping[str, Any]) -> Attribution:
         """Scores of the survivors; see `Attributor`."""
         tree = problem.tree
         screened = self.screen.attribute(problem, scorers)
         survivors = self.keep.survivors(screened, tree)
-        level = tree.level[survivors[0]]
-        is_dropped = (tree.level == level) & problem.kept
-        is_dropped[survivors] = False
-        kept = tree.remove(problem.kept, np.flatnonzero(is_dropped))
+        units = tree.unit_of_source(LEVELS[tree.level[survivors[0]]])
+        # Units without a candidate were never screened, so nothing speaks against them: they stay.
+        kept = tree.remove(problem.kept, np.setdiff1d(units[problem.candidates], survivors))
         candidates = problem.candidates & tree.kept_sources(kept)
         inside = kept if self.context == "pruned" else problem.kept
         rescored = self.rescore.attribute(problem.restrict(candidates, inside), scorers)

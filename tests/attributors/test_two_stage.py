@@ -61,6 +61,23 @@ def sums():
     return [WEIGHTS[:2].sum(), WEIGHTS[2:5].sum(), WEIGHTS[5:].sum()]
 
 
+def test_keeping_all_is_exact_beside_a_blank_paragraph():
+    problem = build_problem(paragraphs=[["Alpha built the bridge."], [], ["Bravo paid for stone."]])
+    scorer = AdditiveScorer.planted(problem, WEIGHTS[:2])
+    hierarchical(2).attribute(problem, {"target": scorer})
+    full, *_, rescored_full, _, _ = scorer.prompts
+    assert rescored_full == full == problem.prompt()
+
+
+def test_keeping_all_candidates_keeps_the_context_of_the_others(problem, additive):
+    """The third paragraph wants no scores: it is not screened, so it must not go."""
+    restricted = problem.restrict(np.arange(10) < 5)
+    exact = LeaveOneOut().attribute(restricted, {"target": additive})
+    attribution = hierarchical(2).attribute(restricted, {"target": additive})
+    np.testing.assert_array_equal(attribution.scores, exact.scores)
+    assert attribution.base_log_likelihood == exact.base_log_likelihood
+
+
 def test_a_proxy_that_is_the_target_and_keeps_all_is_exact(problem, additive):
     scorers = {"target": additive, "proxy": additive}
     exact = LeaveOneOut().attribute(problem, scorers)
@@ -120,6 +137,11 @@ def test_methods_compare_and_hash_as_their_settings():
 def test_keep_nothing_is_refused():
     with pytest.raises(InvalidInputError, match="k=0"):
         TopK(0)
+
+
+def test_an_unknown_context_names_the_known_ones():
+    with pytest.raises(InvalidInputError, match=r"\['pruned', 'full'\]; got 'whole'"):
+        hierarchical(1, context="whole")
 
 
 def test_unknown_role_names_the_known_ones(additive):

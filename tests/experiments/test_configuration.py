@@ -12,7 +12,9 @@ from hydra.errors import ConfigCompositionException, MissingConfigException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from attribot.attributors.adaptive_keep import KeepGap
 from attribot.attributors.base import Attributor
+from experiments.run import chosen_models
 from experiments.runner import roles
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -25,14 +27,29 @@ OPTIONS = sorted(
 )
 # Options whose `???` the user has to fill.
 REQUIRED = {
+    **{("attributor", name): [f"attributor.path={name}.json"] for name in ("at2", "fw_shapley")},
+    **{("estimator", name): [f"output={name}.json"] for name in ("at2", "fw_shapley")},
     ("dataset", "jsonl"): ["dataset.path=rows.jsonl"],
     ("dataset", "samples"): ["data_dir=data"],
     ("dataset", "squad_samples"): ["data_dir=data"],
     ("dataset", "hotpotqa_samples"): ["data_dir=data"],
     ("dataset", "qasper_samples"): ["data_dir=data"],
-    **{("dataset", f"samples_{size}"): ["data_dir=data"] for size in (600, 1200, 2400, 4000)},
-    ("experiment", "ablation_windows"): ["data_dir=data"],
-    ("experiment", "first_results"): ["data_dir=data"],
+    **{
+        ("dataset", f"samples_{size}"): ["data_dir=data"]
+        for size in (600, 1200, 2400, 4000, "short", "short_train")
+    },
+    ("keep", "recall"): ["pruning.method.keep.threshold=0.25"],
+    **{
+        ("experiment", name): ["data_dir=data"]
+        for name in ("ablation_windows", "first_results", "pareto", "comparison")
+    },
+    ("experiment", "same_family_pair"): [
+        "data_dir=data",
+        "target.name_or_path=large.gguf",
+        "proxy.name_or_path=small.gguf",
+    ],
+    ("methods", "comparison"): [f"+estimators={REPOSITORY / 'results/comparison/estimators'}"],
+    ("methods", "pair"): ["+model@cousin=smollm2-135m-bundled"],
     ("model", "gguf-file"): ["{role}.name_or_path=model.gguf"],
     ("model", "local-directory"): ["{role}.name_or_path=model"],
 }
@@ -45,9 +62,9 @@ IN_HASTE = {
 }
 
 
-def composed(overrides) -> DictConfig:
+def composed(overrides, root="config") -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=list(overrides), return_hydra_config=True)
+        config = compose(root, overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
@@ -60,6 +77,8 @@ def overrides_of(group, option):
         for role in ("target", "proxy"):
             if (role, option) != ("target", "none"):
                 yield [f"model@{role}={option}", *(r.format(role=role) for r in required)]
+    elif group == "keep":
+        yield ["pruning=proxy", f"keep@pruning.method.keep={option}", *required]
     else:
         yield [f"{group}={option}", *required]
 
@@ -90,8 +109,10 @@ def targets(node):
     ],
 )
 def test_every_option_composes_and_binds(group, option):
+    root = "train" if group == "estimator" else "config"
     for overrides in overrides_of(group, option):
-        plain = OmegaConf.to_container(composed(overrides), resolve=True, throw_on_missing=True)
+        config = composed(overrides, root)
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         found = list(targets(plain))
         assert found
         for function, settings in found:
@@ -103,16 +124,17 @@ def test_every_option_composes_and_binds(group, option):
 def test_every_option_says_what_it_is_and_how_to_launch_it(path):
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
     if path.parent.name != "hydra":
-        assert any("python -m experiments.run" in line for line in head)
+        commands = ("python -m experiments.run", "python -m experiments.train")
+        assert any(command in line for line in head for command in commands)
 
 
 @pytest.mark.parametrize("option", [o for g, o in OPTIONS if g == "methods"])
 def test_methods_instantiate_to_attributors(option):
-    config = composed([f"methods={option}"])
+    config = composed([f"methods={option}", *REQUIRED.get(("methods", option), [])])
     for name, method in config.methods.items():
         attributor = instantiate(method.method, _convert_="all")
         assert isinstance(attributor, Attributor), name
-        assert set(roles(attributor)) <= {"target", "proxy", "embedder"}
+        assert set(roles(attributor)) <= {"embedder", *chosen_models(config)}
         assert method.kind in ("exact", "trick", "baseline")
         assert method.label
 
@@ -122,6 +144,15 @@ def test_the_pruning_settings_reach_the_method():
     method = instantiate(config.pruning.method, _convert_="all")
     assert (method.keep.k, method.screen.keep.k) == (7, 2)
     assert (method.keep.level, method.screen.keep.level) == ("sentence", "paragraph")
+
+
+def test_adaptive_rules_replace_the_fixed_number_of_any_pruning():
+    config = composed(["pruning=hierarchical", "keep@pruning.method.keep=gap", "pruning.k=8"])
+    keep = instantiate(config.pruning.method, _convert_="all").keep
+    assert keep == KeepGap(min_k=1, max_k=8, level="paragraph")
+    methods = composed(["methods=standard", "keep@methods.proxy_pruning_k3.method.keep=outliers"])
+    keep = instantiate(methods.methods.proxy_pruning_k3.method, _convert_="all").keep
+    assert (keep.max_k, keep.level) == (3, "sentence")
 
 
 def test_the_papers_run_composes():
