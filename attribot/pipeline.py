@@ -18,14 +18,13 @@ import numpy as np
 from attribot.attributors.base import Attributor, Problem
 from attribot.content_cache import ContentCache
 from attribot.context.partition import SentenceSplitter, build_tree, gold_sources
-from attribot.evaluation.ablation_curves import (
-    linear_datamodelling_score,
-    log_prob_drop,
-    random_masks,
-    top_k_masks,
-)
+from attribot.evaluation.ablation_curves import linear_datamodelling_score, random_masks
 from attribot.evaluation.evaluator import FaithfulnessEvaluation
-from attribot.models.generation import GenerationSettings, cached_response
+from attribot.models.generation import (
+    GenerationSettings,
+    cached_response,
+    without_end_token,
+)
 from attribot.models.language_model import LanguageModel
 from attribot.models.memory import reset_peak_memory
 from attribot.prompting import PromptTemplate
@@ -53,11 +52,18 @@ def pose_example(
     template: PromptTemplate,
     generation: GenerationSettings,
     cache: ContentCache,
+    score_end_token: bool = True,
 ) -> PosedExample:
-    """Split the context and let the target model answer, unless its response is cached."""
+    """Split the context and let the target model answer, unless its response is cached.
+
+    score_end_token: the end-of-turn token that the model wrote is part of what is attributed, as in
+        the paper; False attributes the text alone.
+    """
     tree = build_tree(example, splitter)
     prompt = template.render(tree.text, example.query)
     response = cached_response(cache, target, prompt, generation)
+    if not score_end_token:
+        response = without_end_token(response)
     gold = None
     if example.gold:
         gold = np.zeros(tree.num_sources, dtype=bool)
@@ -121,26 +127,20 @@ def assess_attribution(
     """
     yield from evaluation.evaluate(attribution, reference, posed.gold)
     problem, num_sources = posed.problem, attribution.num_sources
-    if ks := [k for k in evaluation.log_prob_drop_ks if k <= num_sources]:
-        full, *ablated = _kept_log_likelihoods(
-            problem,
-            [problem.tree.kept_sources(problem.kept), *top_k_masks(attribution.priority, ks)],
-            scorer,
-        )
-        for k, value in zip(ks, ablated, strict=True):
-            yield f"log_prob_drop@{k}", float(log_prob_drop(full, value))
+    ablations = evaluation.top_ablations(num_sources)
+    if len(masks := ablations.masks(attribution.priority)):
+        values = _kept_log_likelihoods(problem, masks, scorer)
+        yield from ablations.metrics(values, len(problem.response.token_ids))
     if evaluation.num_lds_ablations:
         # Every method is judged by the same ablations of an example.
         rng = np.random.default_rng([seed, zlib.crc32(posed.example.example_id.encode())])
         masks = random_masks(evaluation.num_lds_ablations, num_sources, 0.5, rng)
-        values = _kept_log_likelihoods(problem, list(masks), scorer)
+        values = _kept_log_likelihoods(problem, masks, scorer)
         yield "lds", linear_datamodelling_score(attribution.scores, masks, values)
 
 
-def _kept_log_likelihoods(
-    problem: Problem, masks: Sequence[BoolArray], scorer: Scorer
-) -> FloatArray:
-    """`[num_masks]` log-likelihoods of the response with only the kept sources [nats]."""
+def _kept_log_likelihoods(problem: Problem, masks: BoolArray, scorer: Scorer) -> FloatArray:
+    """`[num_masks]` log-likelihoods of the response under masks `[num_masks, n]` [nats]."""
     sources = problem.tree.sources
     prompts = [problem.prompt(removed=sources[~mask]) for mask in masks]
     return scorer.score(prompts, problem.response).log_likelihoods

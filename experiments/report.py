@@ -3,6 +3,7 @@
     python -m experiments.report RUN_DIR [--examples 50]
     python -m experiments.report RUN_DIR RUN_DIR ... --output DIR      one report of several runs
 
+Of runs under several seeds those of the first seed are reported, and rankings compared across all.
 Works on finished and on unfinished runs; needs neither torch nor a GPU.
 """
 

@@ -118,6 +118,8 @@ def test_an_offline_run_holds_config_progress_results_and_files(tmp_path: Path) 
         *("costs.parquet", "examples.parquet", "figures/curve.png", "figures/curve_flops.png"),
         *("manifest.json", "metrics.parquet", "report.html", "sources.parquet"),
         *("tables/curve.csv", "tables/curve.md", "tables/curve.tex"),
+        *("tables/equal_cost.csv", "tables/equal_cost.md", "tables/metrics.md"),
+        *("tables/ranking.csv", "tables/ranking.md"),
     ]
     assert wandb.run is None
     assert sys.stdout is stdout

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from attribot.errors import InvalidInputError
 from attribot.evaluation.statistics import NUM_RESAMPLES, Interval, ratio_interval
+from attribot.types import FloatArray
 
 
 def speedup(
@@ -48,6 +50,40 @@ def relative_cost(
         InvalidInputError: see `statistics.ratio_interval`.
     """
     return ratio_interval(method_flops, reference_flops, seed=seed, num_resamples=num_resamples)
+
+
+def budget_weights(costs: ArrayLike, budget: float) -> FloatArray:
+    """`[m]` weights of a method's settings whose mixture stands for it at a budget.
+
+    costs: `[m]` of the settings, in the unit of `budget`. Quality is taken to be linear in
+    log cost between neighbours, so all weight lies on one or two settings:
+
+        weight of the dearer = (log budget - log cheaper) / (log dearer - log cheaper)
+
+    NaN where the budget lies outside the measured costs: nothing is extrapolated. Source: ours.
+
+    Raises:
+        InvalidInputError: a cost or the budget is not positive, or there is no cost.
+    """
+    costs = np.asarray(costs, dtype=np.float64)
+    if costs.ndim != 1 or len(costs) == 0 or not (costs > 0).all() or not budget > 0:
+        raise InvalidInputError(
+            f"expected positive costs [m], m >= 1, and a positive budget; got {costs.tolist()} "
+            f"and {budget}"
+        )
+    if not costs.min() <= budget <= costs.max():
+        return np.full(len(costs), np.nan)
+    order = np.argsort(costs, kind="stable")
+    place = int(np.searchsorted(costs[order], budget))
+    weights = np.zeros(len(costs))
+    dearer = order[place]
+    if costs[dearer] == budget:
+        weights[dearer] = 1.0
+        return weights
+    cheaper = order[place - 1]
+    share = np.log(budget / costs[cheaper]) / np.log(costs[dearer] / costs[cheaper])
+    weights[[cheaper, dearer]] = 1 - share, share
+    return weights
 
 
 @dataclass(frozen=True)

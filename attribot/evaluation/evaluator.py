@@ -11,6 +11,7 @@ import numpy as np
 
 from attribot.errors import InvalidInputError
 from attribot.evaluation import faithfulness
+from attribot.evaluation.ablation_curves import TopAblations
 from attribot.evaluation.outliers import PROTOCOL_RULES, GeneralizedESD, OutlierRule, is_outlier
 from attribot.types import Attribution, BoolArray, FloatArray, stage_priority
 
@@ -37,7 +38,10 @@ METRIC_DIRECTIONS: Mapping[str, Direction | None] = MappingProxyType(
         "gold_auroc": "higher",
         "log_prob_drop": "higher",
         "log_prob_hold": "lower",
+        "insertion_auc": "higher",
+        "deletion_auc": "lower",
         "lds": "higher",
+        "top_overlap": "higher",
         "speedup": "higher",
         "relative_cost": "lower",
         "forward_passes": "lower",
@@ -78,7 +82,10 @@ class FaithfulnessEvaluation:
     no_outliers: average precision of an example without outliers: NaN, left out of means, or a
         bound. Other outlier metrics are NaN there.
     num_lds_ablations: random ablations that the target scores for `lds`; 0 = not computed.
-    log_prob_drop_ks: cut-offs of `log_prob_drop@k`, which the target scores too.
+    log_prob_drop_ks, log_prob_hold_ks: cut-offs of `log_prob_drop@k` (necessity: without the top k)
+        and `log_prob_hold@k` (sufficiency: with nothing but the top k); a pass of the target each.
+    num_curve_points: points of `insertion_auc` and of `deletion_auc` between the full and the empty
+        context, at most; a pass of the target each. 0 = not computed.
 
     Raises:
         InvalidInputError: a setting is out of range.
@@ -91,20 +98,27 @@ class FaithfulnessEvaluation:
     no_outliers: NoOutliers = "leave_out"
     num_lds_ablations: int = 16
     log_prob_drop_ks: tuple[int, ...] = (1, 3)
+    log_prob_hold_ks: tuple[int, ...] = ()
+    num_curve_points: int = 0
 
     def __post_init__(self) -> None:
         # Configurations bring lists; tuples keep the dataclass hashable.
-        object.__setattr__(self, "ks", tuple(self.ks))
-        object.__setattr__(self, "log_prob_drop_ks", tuple(self.log_prob_drop_ks))
+        for name in ("ks", "log_prob_drop_ks", "log_prob_hold_ks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, known in (("ties", Ties), ("pruned", Pruned), ("no_outliers", NoOutliers)):
             if getattr(self, name) not in get_args(known):
                 raise InvalidInputError(
                     f"{name} must be one of {get_args(known)}, got {getattr(self, name)!r}"
                 )
-        if any(k < 1 for k in self.ks + self.log_prob_drop_ks):
+        if any(k < 1 for k in self.ks + self.log_prob_drop_ks + self.log_prob_hold_ks):
             raise InvalidInputError(
-                f"ks and log_prob_drop_ks must be at least 1; got {self.ks} and "
-                f"{self.log_prob_drop_ks}"
+                f"ks, log_prob_drop_ks and log_prob_hold_ks must be at least 1; got {self.ks}, "
+                f"{self.log_prob_drop_ks} and {self.log_prob_hold_ks}"
+            )
+        if self.num_curve_points < 0:
+            raise InvalidInputError(
+                "num_curve_points must be 0 (no insertion and deletion curves) or the points "
+                f"between the full and the empty context; got {self.num_curve_points}"
             )
         if self.num_lds_ablations == 1 or self.num_lds_ablations < 0:
             raise InvalidInputError(
@@ -136,6 +150,15 @@ class FaithfulnessEvaluation:
         yield from self._agreement(attribution, reference_scores)
         if gold is not None:
             yield from self._plausibility(attribution, gold)
+
+    def top_ablations(self, num_sources: int) -> TopAblations:
+        """The ablations of the top sources that the target is to score."""
+        return TopAblations(
+            num_sources,
+            drop_ks=tuple(k for k in self.log_prob_drop_ks if k <= num_sources),
+            hold_ks=tuple(k for k in self.log_prob_hold_ks if k <= num_sources),
+            num_curve_points=self.num_curve_points,
+        )
 
     def average_precision(self, attribution: Attribution, reference_scores: FloatArray) -> float:
         """Average precision of the reference's outliers; its mean over examples is the mAP."""

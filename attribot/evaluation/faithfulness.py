@@ -66,6 +66,42 @@ def recall_at_k(priority: FloatArray, relevant: BoolArray, k: int) -> float:
     return float(_retrieval_probability(priority, k)[relevant].mean())
 
 
+def recall_by_count(priority: FloatArray, relevant: BoolArray) -> FloatArray:
+    """`[n + 1]` expected share of the relevant sources among the first 0, 1, ..., n.
+
+    NaN where nothing is relevant.
+    """
+    priority, relevant = _with_relevant(priority, relevant)
+    if not relevant.any():
+        return np.full(len(priority) + 1, np.nan)
+    group, sizes = _tie_groups(priority)
+    hits = np.repeat(np.bincount(group, weights=relevant) / sizes, sizes)
+    return np.concatenate([[0.0], np.cumsum(hits) / relevant.sum()])
+
+
+def recall_at_share(priority: FloatArray, relevant: BoolArray, shares: ArrayLike) -> FloatArray:
+    """`[num_shares]` expected recall where a share of all sources, from 0 to 1, is kept.
+
+    Linear between whole numbers of sources: of a fraction, the next source is kept with that
+    probability. So a random order has recall x at share x for every n. Source: ours.
+    """
+    recall = recall_by_count(priority, relevant)
+    num_kept = np.asarray(shares, dtype=np.float64) * len(priority)
+    return np.asarray(np.interp(num_kept, np.arange(len(recall)), recall))
+
+
+def top_k_overlap(first: FloatArray, second: FloatArray, k: int) -> float:
+    """Expected share of the first `k` sources that two rankings have in common.
+
+    Ties are broken at random in either ranking on its own, so a ranking with a tie at its k-th
+    place agrees with itself in part only. NaN where there are no more than `k` sources.
+    """
+    first, second = _same_sources(first, second)
+    if len(first) <= k:
+        return float("nan")
+    return float(_retrieval_probability(first, k) @ _retrieval_probability(second, k) / k)
+
+
 def auroc(priority: FloatArray, relevant: BoolArray) -> float:
     """Probability that a relevant source outranks an irrelevant one, ties counting 1/2.
 

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -178,6 +179,26 @@ PROTOCOL_RULES: Mapping[str, OutlierRule] = MappingProxyType(
         "top_3": TopScores(3),
     }
 )
+
+
+def configured_rule(config: Mapping[str, Any]) -> OutlierRule:
+    """The rule of this module that a run's configuration names, with its settings.
+
+    config: `_target_` and the fields of the rule, as manifests hold them.
+
+    Raises:
+        InvalidInputError: the rule is none of this module's, or a setting is none of its.
+    """
+    known = {f"{rule.__module__}.{rule.__name__}": rule for rule in OutlierRule.__subclasses__()}
+    settings = dict(config)
+    target = settings.pop("_target_", None)
+    if target not in known:
+        raise InvalidInputError(f"unknown outlier rule {target!r}; known: {sorted(known)}")
+    try:
+        rule: OutlierRule = known[target](**settings)
+    except TypeError as error:
+        raise InvalidInputError(f"{target} does not take the settings {settings}") from error
+    return rule
 
 
 def is_outlier(scores: FloatArray, rule: OutlierRule) -> BoolArray:

@@ -16,6 +16,8 @@ from attribot.errors import InvalidInputError
 from attribot.types import FloatArray, IntArray
 
 NUM_RESAMPLES = 2000
+# So many sign patterns are held in memory at a time.
+FLIPS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,36 @@ def ratio_interval(
     return Interval(float(top.sum() / bottom.sum()), low, high, count, num_missing)
 
 
+def grouped_mean_intervals(
+    values: FloatArray,
+    groups: IntArray,
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    confidence: float = 0.95,
+) -> list[Interval]:
+    """Means of the columns of `values` `[num_examples, m]`, groups of examples resampled together.
+
+        mean = sum over groups of their sums / sum over groups of their sizes
+
+    groups: `[num_examples]` number what is independent, such as the questions that examples ask.
+    Counts are of groups. With one example per group this is `mean_interval`.
+
+    Raises:
+        InvalidInputError: a value is NaN or infinite, the lengths differ, or nothing is given.
+    """
+    sums, sizes = group_sums(values, groups)
+    count = len(sizes)
+    rows = _resamples(count, seed, num_resamples) + count * np.arange(num_resamples)[:, None]
+    times_drawn = np.bincount(rows.ravel(), minlength=num_resamples * count).reshape(-1, count)
+    estimates = times_drawn @ sums / (times_drawn @ sizes)[:, None]
+    means = sums.sum(axis=0) / sizes.sum()
+    return [
+        Interval(float(mean), *_percentiles(column, count, confidence), count, 0)
+        for mean, column in zip(means, estimates.T, strict=True)
+    ]
+
+
 def sign_flip_p_value(
     first: ArrayLike, second: ArrayLike, *, seed: int = 0, num_resamples: int = 10_000
 ) -> float:
@@ -120,17 +152,33 @@ def sign_flip_p_value(
     first, second = _paired(first, second)
     differences = first - second
     differences = differences[~np.isnan(differences)]
-    n = len(differences)
-    if n == 0:
+    if len(differences) == 0:
         return float("nan")
+    return float(sign_flip_p_values(differences[:, None], seed, num_resamples)[0])
+
+
+def sign_flip_p_values(
+    differences: FloatArray, seed: int = 0, num_resamples: int = 10_000
+) -> FloatArray:
+    """`[m]` p values of "the mean is 0" for the columns of `differences` `[n, m]`, n >= 1.
+
+    As `sign_flip_p_value`, with the same sign patterns for every column; without NaN.
+    """
+    n = len(differences)
     # Flipped sums that equal the observed one may differ from it by rounding.
-    observed = abs(float(differences.sum())) - 1e-9 * float(np.abs(differences).sum())
-    if 2**n <= num_resamples:
-        bits = np.arange(2**n)[:, None] >> np.arange(n) & 1
-        return float((np.abs((1 - 2 * bits) @ differences) >= observed).mean())
-    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(num_resamples, n))
-    num_reached = int((np.abs(signs @ differences) >= observed).sum())
-    return (num_reached + 1) / (num_resamples + 1)
+    observed = np.abs(differences.sum(axis=0)) - 1e-9 * np.abs(differences).sum(axis=0)
+    is_exact = 2**n <= num_resamples
+    num_patterns = 2**n if is_exact else num_resamples
+    rng = np.random.default_rng(seed)
+    num_reached = np.zeros(differences.shape[1])
+    for start in range(0, num_patterns, FLIPS_AT_ONCE):
+        patterns = np.arange(start, min(start + FLIPS_AT_ONCE, num_patterns))
+        if is_exact:
+            signs = 1.0 - 2 * (patterns[:, None] >> np.arange(n) & 1)
+        else:
+            signs = rng.choice([-1.0, 1.0], size=(len(patterns), n))
+        num_reached += (np.abs(signs @ differences) >= observed).sum(axis=0)
+    return num_reached / num_patterns if is_exact else (num_reached + 1) / (num_patterns + 1)
 
 
 def holm_adjust(p_values: ArrayLike) -> FloatArray:
@@ -151,6 +199,26 @@ def holm_adjust(p_values: ArrayLike) -> FloatArray:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(scaled))
     return adjusted
+
+
+def group_sums(values: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Sums `[num_groups, m]` of `values` `[n, m]`, and sizes `[num_groups]`, groups as first seen.
+
+    Raises:
+        InvalidInputError: see `grouped_mean_intervals`.
+    """
+    values, groups = np.asarray(values, dtype=np.float64), np.asarray(groups)
+    if not np.isfinite(values).all() or groups.shape != (len(values),) or len(values) == 0:
+        raise InvalidInputError(
+            "groups need a finite value of every column on every example and a number per example; "
+            f"got values {list(values.shape)} with {int((~np.isfinite(values)).sum())} not finite "
+            f"and groups {list(groups.shape)}"
+        )
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    places = np.argsort(np.argsort(first))[group]
+    sums = np.zeros((len(first), values.shape[1]))
+    np.add.at(sums, places, values)
+    return sums, np.bincount(places).astype(np.float64)
 
 
 def _vector(values: ArrayLike) -> FloatArray:

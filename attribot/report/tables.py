@@ -180,9 +180,9 @@ def markdown(summary: pd.DataFrame, manifest: Manifest) -> str:
     return "\n".join(
         [
             "## Results\n",
-            _markdown_table(results_table(summary)),
+            markdown_table(results_table(summary)),
             "\n## Cost per example\n",
-            _markdown_table(cost_table(summary)),
+            markdown_table(cost_table(summary)),
             "\n## Methods\n",
             *methods,
             "\n## Notes\n",
@@ -192,7 +192,8 @@ def markdown(summary: pd.DataFrame, manifest: Manifest) -> str:
     )
 
 
-def _markdown_table(frame: pd.DataFrame) -> str:
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A table of texts in Markdown."""
     cells = frame.map(lambda cell: cell.replace("|", "\\|")).to_dict("list")
     return tabulate(
         cells, headers="keys", tablefmt="github", showindex=False, disable_numparse=True

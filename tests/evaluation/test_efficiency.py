@@ -1,11 +1,13 @@
 """Measured ratios by hand; predicted costs against counted tokens and the paper's headline."""
 
+import numpy as np
 import pytest
 
 from attribot.errors import InvalidInputError
 from attribot.evaluation.efficiency import (
     CostStage,
     PromptShape,
+    budget_weights,
     predicted_relative_cost,
     relative_cost,
     speedup,
@@ -103,3 +105,22 @@ def test_bad_input_is_refused():
         predicted_relative_cost(SHAPE, [])
     with pytest.raises(InvalidInputError, match="positive denominators"):
         speedup([1.0], [0.0])
+
+
+def test_a_budget_lies_between_neighbours_on_a_logarithmic_scale():
+    # 0.04 = 0.01^(1/2) 0.16^(1/2), in any order of the settings
+    np.testing.assert_allclose(budget_weights([0.16, 0.9, 0.01], 0.04), [0.5, 0, 0.5])
+    np.testing.assert_array_equal(budget_weights([0.16, 0.9, 0.01], 0.9), [0, 1, 0])
+    np.testing.assert_array_equal(budget_weights([0.5], 0.5), [1])
+    # equal costs: the first of them stands for both
+    np.testing.assert_array_equal(budget_weights([0.5, 0.5], 0.5), [1, 0])
+    np.testing.assert_allclose(budget_weights([0.1, 0.1, 0.4], 0.2).sum(), 1)
+
+
+def test_nothing_is_extrapolated():
+    for budget in (0.0099, 0.91):
+        assert np.isnan(budget_weights([0.16, 0.9, 0.01], budget)).tolist() == [True] * 3
+    with pytest.raises(InvalidInputError, match=r"expected positive costs .* got \[0.0\] and 0.5"):
+        budget_weights([0.0], 0.5)
+    with pytest.raises(InvalidInputError, match=r"got \[\] and 0.5"):
+        budget_weights([], 0.5)

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
 from attribot.errors import InvalidInputError
+from attribot.evaluation.ablation_curves import TopAblations
 from attribot.evaluation.evaluator import (
     METRIC_DIRECTIONS,
     FaithfulnessEvaluation,
@@ -152,6 +153,9 @@ def test_every_metric_has_a_direction():
         assert metric_direction(name) == (None if name == "has_outliers" else "higher")
     assert metric_direction("log_prob_drop@3") == "higher"
     assert metric_direction("log_prob_hold@3") == "lower"
+    assert metric_direction("insertion_auc") == "higher"
+    assert metric_direction("deletion_auc") == "lower"
+    assert metric_direction("top_overlap@3") == "higher"
     assert metric_direction("wall_seconds") == "lower"
     with pytest.raises(InvalidInputError, match=r"unknown metric 'F1'; known: \['average_prec"):
         metric_direction("F1")
@@ -165,12 +169,25 @@ def test_bad_settings_and_inputs_are_refused():
         FaithfulnessEvaluation(no_outliers="drop")
     with pytest.raises(InvalidInputError, match="at least 1; got"):
         FaithfulnessEvaluation(ks=(0,))
+    with pytest.raises(InvalidInputError, match=r"log_prob_hold_ks must be at least 1; got .*0,"):
+        FaithfulnessEvaluation(log_prob_hold_ks=(0,))
+    with pytest.raises(InvalidInputError, match=r"num_curve_points must be 0 .* got -1"):
+        FaithfulnessEvaluation(num_curve_points=-1)
     with pytest.raises(InvalidInputError, match="num_lds_ablations must be 0"):
         FaithfulnessEvaluation(num_lds_ablations=1)
     with pytest.raises(InvalidInputError, match="shapes"):
         list(FaithfulnessEvaluation().evaluate(attribution(REFERENCE[:7]), REFERENCE))
     with pytest.raises(InvalidInputError, match="NaN or infinite"):
         list(FaithfulnessEvaluation().evaluate(attribution(REFERENCE), REFERENCE * NAN))
+
+
+def test_cut_offs_beyond_the_sources_are_not_asked_for():
+    evaluation = FaithfulnessEvaluation(
+        log_prob_drop_ks=[1, 5], log_prob_hold_ks=[2, 4], num_curve_points=3
+    )
+    assert hash(evaluation)
+    assert evaluation.top_ablations(4) == TopAblations(4, (1,), (2, 4), 3)
+    assert FaithfulnessEvaluation().top_ablations(2) == TopAblations(2, (1,))
 
 
 def configured(name: str) -> FaithfulnessEvaluation:
@@ -181,11 +198,17 @@ def configured(name: str) -> FaithfulnessEvaluation:
 def test_the_configurations_are_the_documented_settings():
     assert configured("paper") == FaithfulnessEvaluation(outlier_rule=GeneralizedESD())
     assert configured("fast") == FaithfulnessEvaluation(num_lds_ablations=0, log_prob_drop_ks=())
+    assert configured("full") == FaithfulnessEvaluation(
+        log_prob_drop_ks=(1, 3, 5), log_prob_hold_ks=(1, 3, 5), num_curve_points=6
+    )
     assert hash(configured("paper")) == hash(FaithfulnessEvaluation())
 
 
 def test_evaluation_does_not_import_torch():
-    modules = "ablation_curves, efficiency, evaluator, faithfulness, outliers, statistics"
+    modules = (
+        "ablation_curves, comparison, efficiency, evaluator, faithfulness, outliers, stability, "
+        "statistics"
+    )
     code = (
         f"import sys; from attribot.evaluation import {modules}; assert 'torch' not in sys.modules"
     )

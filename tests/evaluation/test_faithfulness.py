@@ -19,8 +19,11 @@ from attribot.evaluation.faithfulness import (
     positive_mass_recovered_at_k,
     precision_at_k,
     recall_at_k,
+    recall_at_share,
+    recall_by_count,
     spearman,
     top1_hit,
+    top_k_overlap,
 )
 
 tied_rankings = st.integers(1, 6).flatmap(
@@ -175,3 +178,31 @@ def test_bad_relevance_and_k_are_refused():
         expected_average_precision(np.array([1.0, np.nan]), np.array([True, False]))
     with pytest.raises(InvalidInputError, match="k >= 1, got 0"):
         recall_at_k(np.arange(2.0), np.array([True, False]), 0)
+
+
+def test_recall_by_count_is_recall_at_every_k():
+    priority = np.array([2.0, 5.0, 2.0, 0.0, 2.0, 5.0, 1.0])
+    relevant = np.array([1, 0, 1, 0, 0, 1, 0], dtype=bool)
+    expected = [0.0, *(recall_at_k(priority, relevant, k) for k in range(1, 8))]
+    np.testing.assert_allclose(recall_by_count(priority, relevant), expected)
+    nothing = recall_by_count(priority, np.zeros(7, dtype=bool))
+    assert np.isnan(nothing).tolist() == [True] * 8
+
+
+def test_recall_at_a_share_is_the_share_in_a_random_order():
+    shares = [0, 0.1, 0.5, 0.77, 1]
+    for n in (1, 4, 11):
+        relevant = np.arange(n) == n - 1
+        np.testing.assert_allclose(recall_at_share(np.zeros(n), relevant, shares), shares)
+    # four sources, the second of them relevant: found while the share goes from 1/4 to 1/2
+    recall = recall_at_share(np.array([4.0, 3, 2, 1]), np.arange(4) == 1, [0.25, 0.3, 0.375, 0.5])
+    np.testing.assert_allclose(recall, [0, 0.2, 0.5, 1])
+
+
+def test_overlap_of_the_first_k_with_ties():
+    first, second = np.array([5.0, 4, 3, 2, 1]), np.array([5.0, 3, 4, 1, 2])
+    overlaps = [top_k_overlap(first, second, k) for k in (1, 2, 3, 4)]
+    np.testing.assert_allclose(overlaps, [1, 1 / 2, 1, 3 / 4])
+    assert np.isnan(top_k_overlap(first, second, 5))
+    # any of four tied sources: 4 places of probability 1/4 in either ranking
+    assert top_k_overlap(np.zeros(4), np.zeros(4), 1) == pytest.approx(1 / 4)

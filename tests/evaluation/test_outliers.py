@@ -13,6 +13,7 @@ from attribot.evaluation.outliers import (
     MedianAbsoluteDeviation,
     OutlierRule,
     TopScores,
+    configured_rule,
     is_outlier,
 )
 
@@ -162,3 +163,18 @@ def test_bad_settings_are_refused():
         TopScores(0)
     with pytest.raises(InvalidInputError, match="shape"):
         is_outlier(np.zeros((2, 3)), TopScores(1))
+
+
+def test_a_rule_is_rebuilt_from_its_configuration():
+    config = {
+        "_target_": "attribot.evaluation.outliers.GeneralizedESD",
+        "alpha": 0.1,
+        "two_sided": True,
+    }
+    assert configured_rule(config) == GeneralizedESD(alpha=0.1, two_sided=True)
+    with pytest.raises(
+        InvalidInputError, match=r"unknown outlier rule 'mine.Rule'; known: \['attr"
+    ):
+        configured_rule({"_target_": "mine.Rule"})
+    with pytest.raises(InvalidInputError, match=r"TopScores does not take the settings \{'n': 3\}"):
+        configured_rule({"_target_": "attribot.evaluation.outliers.TopScores", "n": 3})

@@ -9,11 +9,14 @@ from scipy import stats
 from attribot.errors import InvalidInputError
 from attribot.evaluation.statistics import (
     Interval,
+    group_sums,
+    grouped_mean_intervals,
     holm_adjust,
     mean_interval,
     paired_difference_interval,
     ratio_interval,
     sign_flip_p_value,
+    sign_flip_p_values,
 )
 
 NAN = float("nan")
@@ -126,3 +129,31 @@ def test_bad_input_is_refused():
         mean_interval([1.0, 2.0], num_resamples=0)
     with pytest.raises(InvalidInputError, match="between 0 and 1"):
         holm_adjust([0.1, NAN])
+
+
+def test_groups_of_one_are_examples():
+    values = np.random.default_rng(6).normal(size=(19, 2))
+    first, second = grouped_mean_intervals(values, np.arange(19)[::-1])
+    np.testing.assert_allclose(astuple(first), astuple(mean_interval(values[:, 0])))
+    np.testing.assert_allclose(astuple(second), astuple(mean_interval(values[:, 1])))
+
+
+def test_groups_are_resampled_as_ratios_of_their_sums_and_sizes():
+    values = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    (mean,) = grouped_mean_intervals(values[:, None], np.array([7, 3, 7, 7, 5]))
+    expected = ratio_interval([13.0, 2.0, 16.0], [3.0, 1.0, 1.0])
+    np.testing.assert_allclose(astuple(mean), astuple(expected))
+    assert mean.mean == pytest.approx(values.mean())
+    sums, sizes = group_sums(values[:, None], np.array([7, 3, 7, 7, 5]))
+    assert (sums.ravel().tolist(), sizes.tolist()) == ([13, 2, 16], [3, 1, 1])
+    with pytest.raises(InvalidInputError, match=r"values \[2, 1\] with 1 not finite"):
+        grouped_mean_intervals(np.array([[1.0], [NAN]]), np.arange(2))
+    with pytest.raises(InvalidInputError, match=r"and groups \[3\]"):
+        group_sums(np.ones((2, 1)), np.arange(3))
+
+
+@pytest.mark.parametrize("num_examples", [5, 23])
+def test_columns_are_tested_as_each_on_its_own(num_examples):
+    differences = np.random.default_rng(7).normal(loc=0.3, size=(num_examples, 3))
+    expected = [sign_flip_p_value(column, 0 * column) for column in differences.T]
+    np.testing.assert_array_equal(sign_flip_p_values(differences), expected)
