@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,11 @@ def build_experiment(config: DictConfig) -> Experiment:
         name: instantiate(method.method, _convert_="all") for name, method in config.methods.items()
     }
     # What a user may have mistyped is read first: loading models can take minutes.
-    proxy = ["proxy"] if config.get("proxy") else []
-    check_roles(attributors, ["target", "embedder", *proxy])
+    model_roles = chosen_models(config)
+    check_roles(attributors, ["embedder", *model_roles])
     examples = instantiate(config.dataset).load()
     needed = {"target"}.union(*(roles(attributor) for attributor in attributors.values()))
-    models = load_models(config, needed)
+    models = load_models(config, [role for role in model_roles if role in needed])
     embedder = {"embedder": instantiate(config.embedder)} if "embedder" in needed else {}
     methods: dict[str, Method] = {}
     # Methods of equal settings share their scorers, and with them the models' packed views.
@@ -86,7 +87,7 @@ def build_experiment(config: DictConfig) -> Experiment:
         )
     return Experiment(
         run_id=identity,
-        run_dir=Path(config.output_dir) / f"{config.name}-{identity}",
+        run_dir=run_dir_of(config),
         config=plain,
         models=models,
         methods=methods,
@@ -102,7 +103,14 @@ def build_experiment(config: DictConfig) -> Experiment:
         seed=config.seed,
         progress=config.progress,
         shares_ablations=config.share_ablations,
+        score_end_token=config.score_end_token,
     )
+
+
+def run_dir_of(config: DictConfig) -> Path:
+    """The folder of the run that a composed configuration describes."""
+    identity = run_id(plain_values(config), WITHOUT_INFLUENCE)
+    return Path(config.output_dir) / f"{config.name}-{identity}"
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
@@ -117,15 +125,23 @@ def plain_values(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def load_models(config: DictConfig, needed: Collection[str]) -> dict[str, LanguageModel]:
-    """The models of the needed roles; a proxy made of the target shares its weights."""
-    models = {"target": instantiate(config.target)}
-    if "proxy" in needed:
-        if config.proxy.get("base") == config.target:
-            settings = OmegaConf.masked_copy(config.proxy, [k for k in config.proxy if k != "base"])
-            models["proxy"] = instantiate(settings, _partial_=True)(base=models["target"])
+def chosen_models(config: DictConfig) -> list[str]:
+    """Roles that a `model@<role>=` fills, the target first."""
+    choices = HydraConfig.get().runtime.choices
+    named = [key.removeprefix("model@") for key in choices if key.startswith("model@")]
+    return sorted((role for role in named if config.get(role)), key=lambda role: role != "target")
+
+
+def load_models(config: DictConfig, model_roles: Sequence[str]) -> dict[str, LanguageModel]:
+    """The models of these roles, the target first; one made of the target shares its weights."""
+    models: dict[str, LanguageModel] = {}
+    for role in model_roles:
+        settings = config[role]
+        if models and settings.get("base") == config.target:
+            settings = OmegaConf.masked_copy(settings, [k for k in settings if k != "base"])
+            models[role] = instantiate(settings, _partial_=True)(base=models["target"])
         else:
-            models["proxy"] = instantiate(config.proxy)
+            models[role] = instantiate(settings)
     return models
 
 
@@ -159,13 +175,9 @@ def report_precision(experiment: Experiment, console: Console) -> None:
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
 def main(config: DictConfig) -> float:
     """One run; returns the objective of sweepers."""
-    logging.captureWarnings(True)
-    disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
-    # bm25s sets its own level when it is imported, which is later.
-    logging.getLogger("bm25s").addFilter(lambda record: record.levelno >= logging.WARNING)
+    quieten_libraries()
     console = Console()
-    try:
+    with one_line_errors():
         experiment = build_experiment(config)
         report_dropped(experiment, console)
         report_precision(experiment, console)
@@ -173,6 +185,25 @@ def main(config: DictConfig) -> float:
             print_plan(experiment, plan_run(experiment), console)
             return math.nan
         summary = run(experiment)
+    print_summary(summary, console)
+    print_paths(experiment.run_dir, console)
+    return objective(summary)
+
+
+def quieten_libraries() -> None:
+    """Warnings go to the log, and libraries report no progress of their own."""
+    logging.captureWarnings(True)
+    disable_progress_bar()
+    logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
+    # bm25s sets its own level when it is imported, which is later.
+    logging.getLogger("bm25s").addFilter(lambda record: record.levelno >= logging.WARNING)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Errors of ours end the command with exit code 2 and their message alone."""
+    try:
+        yield
     except (AttribotError, InstantiationException) as error:
         own = own_error(error)
         if own is None:
@@ -181,9 +212,6 @@ def main(config: DictConfig) -> float:
         message = f"[bold red]error[/]: {escape(str(own))}"
         Console(stderr=True).print(message, highlight=False, soft_wrap=True)
         raise SystemExit(2) from error
-    print_summary(summary, console)
-    print_paths(experiment.run_dir, console)
-    return objective(summary)
 
 
 def own_error(error: BaseException) -> AttribotError | None:

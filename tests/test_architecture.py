@@ -20,6 +20,10 @@ STAGES = {
     "attribot.learned": {"types", "errors", "durable", "scoring", "attributors"},
     "attribot.evaluation": {"types", "errors"},
     "attribot.report": {"types", "errors", "records", "manifest", "evaluation", "durable"},
+    "attribot.explain": {
+        *("types", "errors", "extras", "context", "data", "prompting", "content_cache", "models"),
+        *("scoring", "attributors", "pipeline", "report"),
+    },
 }
 WITHOUT_TORCH = (
     "attribot.evaluation.evaluator",
@@ -28,7 +32,11 @@ WITHOUT_TORCH = (
     "attribot.recording",
     "attribot.tracking",
     "attribot.context.tree",
+    "attribot",
+    "attribot.explain.result",
     "experiments.report",
+    "experiments.assumptions",
+    "experiments.sensitivity",
 )
 
 

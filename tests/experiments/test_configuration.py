@@ -41,7 +41,13 @@ REQUIRED = {
     ("keep", "recall"): ["pruning.method.keep.threshold=0.25"],
     **{
         ("experiment", name): ["data_dir=data"]
-        for name in ("ablation_windows", "first_results", "pareto", "comparison")
+        for name in (
+            "ablation_windows",
+            "first_results",
+            "pareto",
+            "comparison",
+            "protocol_variants",
+        )
     },
     ("experiment", "same_family_pair"): [
         "data_dir=data",
@@ -184,6 +190,28 @@ def test_compat_switches_reach_their_users():
     )
     assert config.target.double_bos is True
     assert config.dataset.compat_paragraph_leaves is True
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("standard", (True, 0.0, False, False)),
+        ("without_end_token", (False, 0.0, False, False)),
+        ("sampled", (True, 0.1, False, False)),
+        ("double_bos", (True, 0.0, True, False)),
+        ("paragraph_leaves", (True, 0.0, False, True)),
+    ],
+)
+def test_every_protocol_changes_one_choice(option, choices):
+    overrides = ["experiment=protocol_variants", f"protocol={option}", "data_dir=data"]
+    config = composed(overrides)
+    assert choices == (
+        config.score_end_token,
+        config.generation.temperature,
+        config.target.double_bos,
+        config.dataset.parts.qasper.compat_paragraph_leaves,
+    )
+    assert config.name == f"protocol_variants-{option}"
 
 
 @pytest.mark.slow

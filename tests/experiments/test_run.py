@@ -39,15 +39,17 @@ QUESTIONS = (
 )
 
 
-def arguments(output_dir: Path, *overrides: str) -> list[str]:
+def arguments(output_dir: Path, *overrides: str, module: str = "experiments.run") -> list[str]:
     """The command with its folders in a place of its own."""
     folders = (f"output_dir={output_dir}", f"cache_path={output_dir / 'scores.sqlite'}")
-    return [sys.executable, "-m", "experiments.run", *overrides, *folders, "num_threads=1"]
+    return [sys.executable, "-m", module, *overrides, *folders, "num_threads=1"]
 
 
-def start(output_dir: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def start(
+    output_dir: Path, *overrides: str, module: str = "experiments.run"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        arguments(output_dir, *overrides),
+        arguments(output_dir, *overrides, module=module),
         cwd=REPOSITORY,
         env=os.environ | {"HF_HUB_OFFLINE": "1"},
         capture_output=True,
@@ -203,7 +205,7 @@ def test_the_demo_ends_with_paths_that_exist(tmp_path: Path) -> None:
     assert len(list(run_dir.glob("*.parquet"))) == 4
     assert {what: len(found) for what, found in paths.items()} == {
         "table": 2,
-        "figure": 2,
+        "figure": 3,
         "report": 1,
         "W&B run": 1,
     }
