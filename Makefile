@@ -1,5 +1,6 @@
 # make demo   run every method on the bundled examples with the bundled model, and show the curve
 # make tables rebuild every committed table and figure from its records, without a model
+# make reproduce EXPERIMENT=...   run an experiment again and compare it with the committed tables
 # make test   set up and run all tests;  make test-fast  the quick tier;  make check  lint and types
 
 PYTHON ?= python3.11
@@ -9,7 +10,13 @@ CONSTRAINTS ?= .ci/constraints.txt
 READY := .venv/ready-$(notdir $(CONSTRAINTS))
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: setup demo tables test test-fast check clean
+# What `make reproduce EXPERIMENT=first_results` runs: an experiment of conf/experiment, on the
+# official data files in DATA, with further OVERRIDES of Hydra or options such as --fresh.
+EXPERIMENT ?= first_results
+DATA ?= ../shared/data
+OVERRIDES ?=
+
+.PHONY: setup demo reproduce tables test test-fast check clean
 
 setup: $(READY)
 
@@ -37,10 +44,18 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy attribot experiments
 
+reproduce: $(READY)
+	$(BIN)/python -m experiments.reproduce $(EXPERIMENT) --data-dir $(DATA) $(OVERRIDES)
+
 tables: $(READY)
 	for folder in results/*/records; do \
 	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
 	$(BIN)/python -m experiments.benchmark_report results/benchmark
+	$(BIN)/python -m experiments.efficiency results/efficiency
+	$(BIN)/python -m experiments.best_setting results/ablation_windows/records/* \
+	  --output results/ablation_windows
+	$(BIN)/python -m experiments.verdicts
+	$(BIN)/python -m experiments.methods_page
 
 clean:
 	rm -rf .venv runs multirun build *.egg-info

@@ -1,21 +1,35 @@
-"""What is committed under results/ is what its records say."""
+"""What is committed under results/ is what its records say; what is quoted stands in a table."""
+
+from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from attribot.records import read_records
 from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
+from experiments import best_setting, verdicts
 from experiments.benchmark_report import build
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "results"
 EXPERIMENTS = sorted(path.parent for path in RESULTS.glob("*/records"))
+BEST_SETTINGS = sorted(path.parent for path in RESULTS.glob("*/best_settings.md"))
+TABLES = sorted(RESULTS.rglob("*.csv"))
 BENCHMARK = RESULTS / "benchmark"
-README = (RESULTS / "README.md").read_text()
+README = (RESULTS / "README.md").read_text(encoding="utf-8")
+CLAIMS = yaml.safe_load((RESULTS / "claims.yaml").read_text(encoding="utf-8"))
+# A decimal that is no part of a name, a version or a longer number; `1.8x` is one.
+DECIMAL = re.compile(r"(?<![\w.:/-])-?\d+\.\d+(?=x\b|\W|$)(?!\.\d)")
+# What stands in the READMEs with a decimal point and is no result.
+NAMES = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|Python 3\.\d+|Apache-2\.0", flags=re.S)
 
 
 def records_of(experiment):
@@ -52,15 +66,89 @@ def test_the_benchmark_is_a_view_of_its_measurements(tmp_path):
     assert build(tmp_path).read_text() == (BENCHMARK / "benchmark.md").read_text()
 
 
-def test_quoted_numbers_stand_in_a_table():
-    """Every decimal number in the prose is a number of a committed table, rounded as quoted."""
-    prose = README.split("## What the numbers show")[1]
-    quoted = re.findall(r"-?\d+\.\d+", prose)
-    assert quoted
-    tables = [pd.read_csv(e / "tables" / "curve.csv") for e in EXPERIMENTS]
-    known = pd.concat([t.select_dtypes("number").stack() for t in tables]).to_numpy()
-    measured = re.findall(r"-?\d+\.\d+", (BENCHMARK / "benchmark.md").read_text())
-    for text in quoted:
+def test_the_verdicts_are_what_claims_and_tables_give(tmp_path):
+    """Every verdict is checked against its numbers on the way."""
+    for entry in RESULTS.iterdir():
+        if entry.name != "verdicts.md":
+            (tmp_path / entry.name).symlink_to(entry)
+    written = verdicts.build(tmp_path / "claims.yaml").read_text(encoding="utf-8")
+    assert written == (RESULTS / "verdicts.md").read_text(encoding="utf-8")
+
+
+def test_links_of_the_verdicts_lead_to_tables():
+    text = (RESULTS / "verdicts.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"\]\(([^)]+)\)", text))
+    assert len(targets) > 2
+    for target in targets:
+        assert (RESULTS / target).is_file(), target
+
+
+@pytest.mark.parametrize("folder", CLAIMS["results"])
+def test_commands_behind_claims_exist(folder):
+    words = shlex.split(CLAIMS["results"][folder]["command"])
+    if words[:2] == ["make", "reproduce"]:
+        (name,) = [w.removeprefix("EXPERIMENT=") for w in words if w.startswith("EXPERIMENT=")]
+        assert name == folder
+        assert (REPOSITORY / "conf" / "experiment" / f"{name}.yaml").is_file()
+        assert "\nreproduce:" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    else:
+        assert words[:2] == ["python", "-m"]
+        assert (REPOSITORY / words[2].replace(".", "/")).with_suffix(".py").is_file()
+
+
+@pytest.mark.parametrize("folder", BEST_SETTINGS, ids=lambda path: path.name)
+def test_best_settings_are_what_their_command_gives(folder, tmp_path, monkeypatch):
+    page = (folder / "best_settings.md").read_text(encoding="utf-8")
+    (arguments,) = re.search(r"`python -m experiments\.best_setting (.+)`", page).groups()
+    copied = tmp_path / folder.relative_to(REPOSITORY)
+    copied.mkdir(parents=True)
+    (copied / "records").symlink_to(folder / "records")
+    monkeypatch.chdir(tmp_path)
+    best_setting.main(shlex.split(arguments))
+    assert (copied / "best_settings.md").read_text(encoding="utf-8") == page
+    for name in ("best_settings.csv", "best_settings_chosen.csv"):
+        found, committed = pd.read_csv(copied / name), pd.read_csv(folder / name)
+        pd.testing.assert_frame_equal(found, committed, rtol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Whether a decimal, as quoted, is a number of a committed table, rounded to its digits."""
+    numbers = [pd.read_csv(table).select_dtypes("number") for table in TABLES]
+    values = np.concatenate([table.to_numpy(float).ravel() for table in numbers])
+    # Medians over rounds, which the table of single rounds does not have.
+    measured = set(DECIMAL.findall((BENCHMARK / "benchmark.md").read_text(encoding="utf-8")))
+    rounded = {}
+
+    def is_known(text):
         digits = len(text.split(".")[1])
-        is_known = float(text) in set(known.round(digits)) or text in measured
-        assert is_known, f"{text} stands in no committed table"
+        if digits not in rounded:
+            rounded[digits] = set(values.round(digits))
+        return float(text) in rounded[digits] or text in measured
+
+    return is_known
+
+
+def test_only_numbers_of_tables_are_known(known):
+    """The check can fail: these are in no table."""
+    assert not known("0.123456789")
+    assert not known("98765.4")
+
+
+def test_decimals_are_found_in_prose_and_not_in_names():
+    text = "1.79× [-0.5, 2.0], Python 3.11, [Apache-2.0](a-1.5.md) `x=0.5` v1.2.3 qwen2.5-1.5b "
+    text += "0.25x 0.9."
+    assert DECIMAL.findall(NAMES.sub(" ", text)) == ["1.79", "-0.5", "2.0", "0.25", "0.9"]
+
+
+def test_numbers_quoted_in_the_results_stand_in_a_table(known):
+    quoted = DECIMAL.findall(NAMES.sub(" ", README.split("## What the numbers show")[1]))
+    assert len(quoted) > 100
+    for text in quoted:
+        assert known(text), f"{text} stands in no committed table"
+
+
+def test_numbers_quoted_in_the_readme_stand_in_a_table(known):
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for text in DECIMAL.findall(NAMES.sub(" ", readme)):
+        assert known(text), f"{text} stands in no committed table"
