@@ -44,3 +44,7 @@ class RecordsError(AttribotError, OSError):
 
 class EmptyResponseError(InvalidInputError):
     """The model answered with nothing but its end-of-turn token."""
+
+
+class AttributionCancelledError(AttribotError):
+    """The caller asked to stop; what was scored before is in the score cache, if there is one."""

@@ -11,22 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from attribot.data.loading import DatasetLoader, Dropped, check_limit, require, window
+from attribot.data.passages import Passage, check_not_blank, context_entries, paragraphs_of
 from attribot.errors import InvalidInputError
 from attribot.types import Document, Example, GoldSpan, Paragraph, Separators
 
 COLUMNS = ("query", "context", "id", "answer", "gold")
-BLANK_LINES = re.compile(r"[^\S\n]*\n[^\S\n]*\n\s*")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Passage:
-    """One entry of the context column."""
-
-    text: str
-    document_id: str
-    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +101,11 @@ class JsonlDataset(DatasetLoader):
         query, context = row["query"], row["context"]
         if not isinstance(query, str) or not query.strip():
             raise InvalidInputError(f"the query must be a text that is not blank; got {query!r}")
-        passages = _passages(context)
+        passages = [Passage.of(entry, i) for i, entry in enumerate(context_entries(context))]
+        check_not_blank(passages)
         spans = _gold(row.get("gold"), [passage.text for passage in passages])
         kept = window(len(passages), {document for document, _, _ in spans}, self.max_documents)
-        cut = [_paragraphs(passages[index].text) for index in kept]
+        cut = [paragraphs_of(passages[index].text) for index in kept]
         example_id, answer = row.get("id"), row.get("answer")
         return Example(
             example_id=f"line-{number}" if example_id is None else str(example_id),
@@ -152,45 +144,6 @@ class JsonlDataset(DatasetLoader):
         required = {"query", "context", *named}
         require(record, [names[column] for column in COLUMNS if column in required], "question")
         return {column: record[name] for column, name in names.items() if name in record}
-
-
-def _passages(context: Any) -> list[_Passage]:
-    """The entries of the context column; one text is one entry."""
-    entries = [context] if isinstance(context, str) else context
-    if not isinstance(entries, list):
-        raise InvalidInputError(
-            f"the context must be a text or a list; got {type(context).__name__}"
-        )
-    passages = []
-    for index, entry in enumerate(entries):
-        fields = {"text": entry} if isinstance(entry, str) else entry
-        require(fields, ("text",), f"context entry {index}")
-        if not isinstance(fields["text"], str):
-            raise InvalidInputError(f"the text of context entry {index} is {fields['text']!r}")
-        names = (fields.get("id"), fields.get("title"), index)
-        document_id = str(next(name for name in names if name is not None))
-        metadata = {key: value for key, value in fields.items() if key != "text"}
-        passages.append(_Passage(fields["text"], document_id, metadata))
-    if not any(passage.text.strip() for passage in passages):
-        raise InvalidInputError("the context is blank: it needs at least one sentence")
-    return passages
-
-
-def _paragraphs(text: str) -> list[tuple[int, Paragraph]]:
-    """(offset, paragraph) of the pieces between blank lines; headers and texts join to `text`."""
-    breaks = [match.span() for match in BLANK_LINES.finditer(text)]
-    starts = [0, *(end for _, end in breaks)]
-    ends = [*(start for start, _ in breaks), len(text)]
-    pieces = [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
-    if not pieces:
-        return [(0, Paragraph(text))]
-    # Blank lines after the last piece belong to it: no paragraph follows to carry them.
-    pieces[-1] = (pieces[-1][0], len(text))
-    header_starts = [0, *(end for _, end in pieces)]
-    return [
-        (start, Paragraph(text[start:end], header=text[header_start:start]))
-        for header_start, (start, end) in zip(header_starts, pieces, strict=False)
-    ]
 
 
 def _gold(entries: Any, texts: list[str]) -> list[tuple[int, int, int]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -87,8 +89,7 @@ def _generate(
     ends = end_token_ids(model)
     inputs = torch.tensor([prompt_ids], device=model.device)
     generate: Any = model.model.generate
-    with torch.random.fork_rng(range(torch.cuda.device_count())), torch.inference_mode():
-        torch.manual_seed(settings.seed)
+    with _seeded(settings), torch.inference_mode():
         output = generate(
             inputs=inputs,
             attention_mask=torch.ones_like(inputs),
@@ -102,6 +103,18 @@ def _generate(
         said, skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     return _response(model, str(text), token_ids, has_end_token), prompt_ids
+
+
+@contextmanager
+def _seeded(settings: GenerationSettings) -> Iterator[None]:
+    """Random draws inside begin with the seed; greedy decoding draws nothing, so nothing is touched
+    that other threads may share."""
+    if settings.temperature == 0:
+        yield
+        return
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(settings.seed)
+        yield
 
 
 def response_from_text(model: LanguageModel, text: str, add_end_token: bool = True) -> Response:
@@ -131,6 +144,18 @@ def cached_response(
     return response
 
 
+def cached_response_with_prefix(
+    cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
+) -> tuple[Response, ComputedPrefix | None]:
+    """As `cached_response`, and the states that `generate_with_prefix` has left, if it was run."""
+    response = stored_response(cache, model, prompt, settings)
+    if response is not None:
+        return response, None
+    response, prefix = generate_with_prefix(model, prompt, settings)
+    cache.put(_key(model, prompt, settings), asdict(response))
+    return response, prefix
+
+
 def stored_response(
     cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
 ) -> Response | None:
@@ -148,6 +173,16 @@ def _key(model: LanguageModel, prompt: str, settings: GenerationSettings) -> dic
         "prompt_sha": hashlib.sha256(prompt.encode()).hexdigest(),
         "settings": asdict(settings),
     }
+
+
+def without_end_token(response: Response) -> Response:
+    """The same text, its end-of-turn token left out of what is scored; itself where there is none.
+
+    Other tokenizers leave theirs out, too.
+    """
+    if not response.has_end_token:
+        return response
+    return replace(response, token_ids=response.token_ids[:-1], has_end_token=False)
 
 
 def end_token_ids(model: LanguageModel) -> frozenset[int]:

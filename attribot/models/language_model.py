@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -36,6 +37,27 @@ class EncodedPrompt:
     char_spans: IntArray
 
 
+@dataclass(frozen=True)
+class Conversation:
+    """The messages that a prompt stands among; the prompt itself is the text of one message.
+
+    before, after: (role, text) of the other messages.
+    role: of the prompt.
+    """
+
+    before: tuple[tuple[str, str], ...] = ()
+    role: str = "user"
+    after: tuple[tuple[str, str], ...] = ()
+
+    def messages(self, prompt: str) -> list[dict[str, str]]:
+        """All messages as chat templates read them."""
+        turns = (*self.before, (self.role, prompt), *self.after)
+        return [{"role": role, "content": text} for role, text in turns]
+
+
+ONE_USER_TURN = Conversation()
+
+
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
     """A decoder-only `transformers` model in eval mode and its fast tokenizer.
@@ -43,6 +65,7 @@ class LanguageModel:
     name, revision: what was loaded, for the records.
     double_bos: tokenise the templated string with special tokens on, as the paper's authors did,
         so that a template with a BOS of its own yields two.
+    conversation: what every prompt is embedded in.
     """
 
     model: PreTrainedModel
@@ -50,6 +73,7 @@ class LanguageModel:
     name: str
     revision: str = ""
     double_bos: bool = False
+    conversation: Conversation = ONE_USER_TURN
 
     def __post_init__(self) -> None:
         if not getattr(self.tokenizer, "is_fast", False):
@@ -58,6 +82,11 @@ class LanguageModel:
             )
         if self.model.training:
             raise InvalidInputError(f"{self.name} is in training mode: call model.eval() first")
+        if self.conversation != ONE_USER_TURN and not self.has_chat_template:
+            raise InvalidInputError(
+                f"{self.name} has no chat template, so it reads plain text and no messages: give "
+                f"the prompt as one text"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -108,7 +137,7 @@ class LanguageModel:
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
         """Everything that a score of this model depends on, prompt and response aside."""
-        return {
+        parts = {
             "weights": self.weights_sha,
             "dtype": self.dtype,
             "attn_implementation": self.model.config._attn_implementation,
@@ -116,29 +145,43 @@ class LanguageModel:
             "chat_template": self.chat_template_sha,
             "double_bos": self.double_bos,
         }
+        if self.conversation != ONE_USER_TURN:
+            parts["conversation"] = _sha(json.dumps(asdict(self.conversation)))
+        return parts
 
     def render(self, prompt: str) -> str:
-        """The templated string of one user turn, generation prompt included."""
+        """The templated string of the conversation around a prompt, generation prompt included.
+
+        Raises:
+            InvalidInputError: the chat template refuses such a conversation.
+        """
         if not self.has_chat_template:
             return prompt
-        messages = [{"role": "user", "content": prompt}]
-        rendered = self.tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
-        )
+        messages = self.conversation.messages(prompt)
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, date_string=TEMPLATE_DATE
+            )
+        except TemplateError as error:
+            roles = [message["role"] for message in messages]
+            raise InvalidInputError(
+                f"the chat template of {self.name} refuses messages with the roles {roles}: {error}"
+            ) from error
         return str(rendered)
 
     @cached_property
     def _turn_offset(self) -> int:
-        """Char position of the user's text in what `render` gives."""
+        """Char position of the prompt in what `render` gives."""
         return self.render(_MARKED_TURN).find(_MARKED_TURN)
 
     def encode_prompt(self, prompt: str) -> EncodedPrompt:
-        """Ids of one user turn. The BOS comes from the template where there is one.
+        """Ids of the conversation around a prompt, by default one user turn. The BOS comes from the
+        template where there is one.
 
         Raises:
-            InvalidInputError: the chat template alters the text of the user turn.
+            InvalidInputError: the chat template alters the text of the prompt, or refuses it.
         """
-        # Several templates trim the user turn: trimming here keeps the offsets in step.
+        # Several templates trim what is said: trimming here keeps the offsets in step.
         stripped = prompt.strip()
         text = self.render(stripped)
         position = self._turn_offset

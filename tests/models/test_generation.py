@@ -10,10 +10,13 @@ from attribot.models import generation
 from attribot.models.generation import (
     GenerationSettings,
     cached_response,
+    cached_response_with_prefix,
     end_of_turn_id,
     end_token_ids,
     generate_response,
+    generate_with_prefix,
     response_from_text,
+    without_end_token,
 )
 from attribot.models.language_model import LanguageModel
 from attribot.types import Response
@@ -169,6 +172,20 @@ def test_a_model_without_an_end_token() -> None:
     assert generate_response(model, PROMPT, max_new_tokens=5).token_ids == naive_greedy(model, 5)
 
 
+def test_the_end_token_can_be_left_out_of_what_is_scored() -> None:
+    model = tiny_language_model("llama")
+    whole, cut = (response_from_text(model, "The king.", add) for add in (True, False))
+    assert without_end_token(whole) == cut
+    assert whole.token_ids == (*cut.token_ids, end_of_turn_id(model))
+    assert without_end_token(cut) is cut
+    # Another tokenizer encodes the text anew and adds no end token of its own either.
+    other = tiny_language_model("qwen2", vocab_size=313)
+    assert other.encode_response(whole) == (
+        *other.encode_response(without_end_token(whole)),
+        other.tokenizer.eos_token_id,
+    )
+
+
 def test_a_response_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
 
@@ -200,3 +217,31 @@ def test_a_stored_response_is_of_its_model_prompt_and_settings() -> None:
         for _ in range(2):
             found = [cached_response(cache, *case).token_ids for case in cases]
             assert len(set(found)) == len(cases)
+
+
+def test_a_stored_response_is_not_written_for_its_states() -> None:
+    """The first time there are states, and they are those of writing without a cache."""
+    model, settings = tiny_language_model(), GenerationSettings(max_new_tokens=7)
+    cache = ContentCache()
+    response, prefix = cached_response_with_prefix(cache, model, PROMPT, settings)
+    expected, states = generate_with_prefix(model, PROMPT, settings)
+    assert response == expected
+    assert prefix is not None
+    assert states is not None
+    assert prefix.token_ids == states.token_ids
+    assert cached_response_with_prefix(cache, model, PROMPT, settings) == (expected, None)
+    assert cached_response(cache, model, PROMPT, settings) == expected
+
+
+def test_greedy_decoding_leaves_the_random_state_to_other_threads() -> None:
+    """It is neither set nor restored: what another thread draws meanwhile stays drawn."""
+    model = tiny_language_model()
+    state = torch.random.get_rng_state()
+    drawn: list[float] = []
+    handle = model.model.register_forward_hook(lambda *_: drawn.append(torch.rand(()).item()))
+    generate_response(model, PROMPT, max_new_tokens=3)
+    handle.remove()
+    moved = torch.random.get_rng_state()
+    torch.random.set_rng_state(state)
+    assert [torch.rand(()).item() for _ in drawn] == drawn
+    assert torch.equal(torch.random.get_rng_state(), moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribot.errors import InvalidInputError, PromptTooLongError
-from attribot.models.language_model import LanguageModel
+from attribot.models.language_model import Conversation, LanguageModel
 from tests.models.tiny import Architecture, tiny_language_model
 
 ARCHITECTURES = get_args(Architecture)
@@ -151,3 +152,36 @@ def test_models_that_cannot_be_scored_are_refused() -> None:
         LanguageModel(model.model.train(), model.tokenizer, "mine")
     with pytest.raises(InvalidInputError, match="mine has no fast tokenizer"):
         LanguageModel(model.model.eval(), object(), "mine")  # type: ignore[arg-type]
+
+
+AMONG = Conversation((("system", "Be brief."),), "user", (("user", "Who built it?"),))
+
+
+def test_a_prompt_may_stand_among_messages() -> None:
+    """Its tokens keep their offsets in its own text; all other tokens lie outside of it."""
+    model = replace(MODEL, conversation=AMONG)
+    encoded = model.encode_prompt(f" {PROMPT}\n")
+    expected = MODEL.tokenizer(
+        "<s><|im_start|>system\nBe brief.<|im_end|>\n"
+        f"<|im_start|>user\n{PROMPT}<|im_end|>\n"
+        "<|im_start|>user\nWho built it?<|im_end|>\n<|im_start|>assistant\n",
+        add_special_tokens=False,
+    )["input_ids"]
+    assert encoded.token_ids == tuple(expected)
+    alone = MODEL.encode_prompt(f" {PROMPT}\n")
+    inside = [spans[spans[:, 0] >= 0].tolist() for spans in (encoded.char_spans, alone.char_spans)]
+    assert inside[0] == inside[1]
+
+
+def test_a_conversation_is_part_of_what_scores_depend_on() -> None:
+    fingerprint = replace(MODEL, conversation=AMONG).fingerprint
+    assert fingerprint.pop("conversation") != ""
+    assert fingerprint == MODEL.fingerprint
+
+
+def test_models_say_what_conversations_they_refuse() -> None:
+    with pytest.raises(InvalidInputError, match="tiny-gpt2-0 has no chat template, so it reads pl"):
+        replace(tiny_language_model("gpt2"), conversation=AMONG)
+    strict = "{{ raise_exception('no system role') }}"
+    with pytest.raises(InvalidInputError, match=r"\['system', 'user', 'user'\]: no system role"):
+        replace(model_with(strict), conversation=AMONG).encode_prompt(PROMPT)

@@ -1,0 +1,258 @@
+"""One call from an answer to the sources that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from attribot.attributors.base import Attributor, Problem
+from attribot.content_cache import ContentCache
+from attribot.context.partition import NupunktSplitter, SentenceSplitter
+from attribot.errors import EmptyResponseError, InvalidInputError
+from attribot.explain.given import Context, GivenContext, read_context, read_prompt
+from attribot.explain.methods import NATS, Choice, Job, choose, named_method
+from attribot.explain.models import Model, as_language_model, lock_of
+from attribot.explain.parts import Spans, read_spans
+from attribot.explain.result import AttributionResult, SourceScore, SpanScores, ranks_of
+from attribot.explain.scorers import attribute_parts, response_offsets, working_scorers
+from attribot.explain.terminal import TerminalBar
+from attribot.explain.watching import PROMPTS_PER_STEP, Cancel, Progress, Watch
+from attribot.models.generation import (
+    GenerationSettings,
+    cached_response_with_prefix,
+    generate_with_prefix,
+    response_from_text,
+    without_end_token,
+)
+from attribot.models.kv_cache import ComputedPrefix
+from attribot.models.language_model import ONE_USER_TURN, LanguageModel
+from attribot.models.memory import reset_peak_memory
+from attribot.scoring.noise import noise_floor
+from attribot.scoring.planning import Strategy
+from attribot.scoring.scorer import ModelScorer
+from attribot.types import Attribution, Cost, Level, Response
+
+
+def attribute(
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    context: Context,
+    query: str = "",
+    response: str | None = None,
+    proxy: Model | None = None,
+    proxy_tokenizer: PreTrainedTokenizerBase | None = None,
+    method: str | Attributor = "auto",
+    messages: Sequence[Mapping[str, str]] | None = None,
+    template: str | None = None,
+    spans: Spans | None = None,
+    level: Level = "sentence",
+    splitter: SentenceSplitter | None = None,
+    scorer: Strategy = "packed",
+    max_cost: float = 16.0,
+    max_memory_gb: float | None = None,
+    max_new_tokens: int = 256,
+    score_end_token: bool = True,
+    measure_noise: bool = False,
+    progress: Progress | Literal[True] | None = None,
+    cache: str | Path | None = None,
+    cancel: Cancel | None = None,
+) -> AttributionResult:
+    """Which parts of the context made the model give this response.
+
+    The score of a source is by how much the response becomes less likely without it [nats], exactly
+    or as near as the method comes. It says what moved the model, not whether the source is right.
+
+        >>> import attribot
+        >>> from attribot.models.bundled import load_bundled
+        >>> result = attribot.attribute(
+        ...     load_bundled(),
+        ...     context=[
+        ...         "Lake Ornvik lies in a narrow valley. A road follows its shore.",
+        ...         "It freezes every winter. Near the bottom it stays at four degrees.",
+        ...     ],
+        ...     query="How warm is the bottom of Lake Ornvik in winter?",
+        ...     response="The bottom of the lake stays at four degrees.",
+        ... )
+        >>> result.top(1)[0].text
+        'Near the bottom it stays at four degrees.'
+        >>> result.cite(num_citations=1)
+        'The bottom of the lake stays at four degrees. [4]'
+
+    model, tokenizer: a loaded transformers model with its tokenizer; or alone a `LanguageModel`, a
+        hub id, a directory or a `.gguf` file. See `as_language_model`.
+    context: a text, or a list of documents: texts, mappings with `text` (and `id` or `title`, and
+        whatever else the result shall pass on), or `Document`s.
+    query: what was asked; it stands where the prompt says `{query}`.
+    response: what the model said, or another one; None lets the model answer, greedily.
+    proxy, proxy_tokenizer: a smaller model of the same kind of data, for methods that ask one.
+    method: "auto" takes the most faithful one within `max_cost`, see `methods.choose`; a name of
+        `methods.METHODS`; or an attributor.
+    messages, template: the prompt, where it is not that of `PromptTemplate`: chat messages with
+        `{context}` in one of them, or the text of one user turn.
+    spans: parts of the response to attribute as well: "sentences", or a list of quotes and
+        `(start, end)` chars. They share the passes of the whole response; methods that prune add
+        those of the sources that only a part keeps.
+    level: what a source is: a "sentence", "paragraph" or "document".
+    splitter: cuts context and response into sentences; None takes `NupunktSplitter`, English.
+    scorer: how prompts are scored; see `LikelihoodEngine`.
+    max_cost: of "auto", in passes over the full prompt [FLOPs].
+    max_memory_gb: bound on weights, states and activations of each model [1e9 bytes].
+    max_new_tokens: of a response that the model writes.
+    score_end_token: the end of the response is part of it, as in the paper; False scores the text
+        alone, which is right for a response that was cut.
+    measure_noise: also measure the noise floor: 36 short prompts, and a float32 copy of the model.
+    progress: called with (prompts scored, prompts expected, what is going on), or True for a bar on
+        the terminal.
+    cache: file that keeps what is scored: the same call goes on where another one was stopped.
+    cancel: such as a `threading.Event`; once set, the call ends with `AttributionCancelledError`.
+
+    Threads may attribute with one model at the same time: they take turns. While the model writes
+    its response, a call is not cancelled.
+
+    Raises:
+        InvalidInputError: an argument cannot be used; the message says what was expected.
+        PromptTooLongError: prompt and response exceed the context window.
+        EmptyResponseError: there is nothing to attribute.
+        AttributionCancelledError: `cancel` was set.
+    """
+    splitter = splitter or NupunktSplitter()
+    given = read_context(context, level, splitter)
+    prompt, conversation = read_prompt(messages, template, query)
+    _check(response, spans, splitter, max_cost)
+    named = None if method == "auto" else named_method(method, proxy is not None)
+    models = {"target": as_language_model(model, tokenizer, conversation)}
+    if proxy is not None:
+        models["proxy"] = as_language_model(proxy, proxy_tokenizer, conversation)
+    report = TerminalBar() if progress is True else progress
+    is_watched = any(each is not None for each in (report, cache, cancel))
+    watch = Watch(report, cancel, PROMPTS_PER_STEP if is_watched else None)
+    scorers = {
+        role: ModelScorer(each, scorer, max_memory_gb=max_memory_gb)
+        for role, each in models.items()
+    }
+    with ExitStack() as stack:
+        store = None if cache is None else stack.enter_context(ContentCache(cache))
+        text = prompt.render(given.tree.text, query)
+        settings = GenerationSettings(max_new_tokens)
+        if response is None:
+            watch.begin("the model answers")
+            said, prefix = _written(models["target"], text, settings, store)
+            said = said if score_end_token else without_end_token(said)
+        else:
+            said, prefix = response_from_text(models["target"], response, score_end_token), None
+        problem = Problem.of(given.tree, query, said, prompt)
+        job = Job(problem, read_spans(spans, said.text, splitter), scorers)
+        watch.begin("planning")
+        choice = named or choose(job, max_cost)
+        attributions = _run(job, choice, watch, working_scorers(scorers, watch, store, prefix))
+    result = _result(given, job, choice, attributions)
+    return replace(result, noise_floor=_noise(models["target"])) if measure_noise else result
+
+
+def _check(
+    response: str | None, spans: Spans | None, splitter: SentenceSplitter, max_cost: float
+) -> None:
+    """Refuses what cannot be used before any model is loaded."""
+    if response is not None:
+        if not isinstance(response, str):
+            raise InvalidInputError(
+                f"the response must be a text, or None to let the model answer; got "
+                f"{type(response).__name__}"
+            )
+        if not response.strip():
+            raise EmptyResponseError("the response is empty: there is no text to attribute")
+        read_spans(spans, response, splitter)
+    if not max_cost > 0:
+        raise InvalidInputError(f"max_cost must be positive; got {max_cost}")
+
+
+def _written(
+    model: LanguageModel, prompt: str, settings: GenerationSettings, store: ContentCache | None
+) -> tuple[Response, ComputedPrefix | None]:
+    """The model's response and the states that writing has left; a stored one is not written
+    again."""
+    with lock_of(model):
+        if store is None:
+            return generate_with_prefix(model, prompt, settings)
+        return cached_response_with_prefix(store, model, prompt, settings)
+
+
+def _run(job: Job, choice: Choice, watch: Watch, scorers: Mapping[str, Any]) -> list[Attribution]:
+    """The attribution of the whole response, then those of its parts."""
+    attributor, plan = choice.method.attributor, choice.plan
+    if plan is None and watch.report is not None:
+        plan = job.plan(attributor)
+    watch.begin(choice.method.what, 0 if plan is None else plan.num_prompts)
+    reset_peak_memory(job.scorers["target"].language_model.device, hands_back=False)
+    attributions = attribute_parts(job.problem, job.extents, attributor, scorers)
+    watch.finish()
+    return attributions
+
+
+def _result(
+    given: GivenContext, job: Job, choice: Choice, attributions: Sequence[Attribution]
+) -> AttributionResult:
+    """The attributions, put back into the words and places of what was given."""
+    whole, *parts = attributions
+    response, scorer = job.problem.response, job.scorers["target"]
+    model = scorer.language_model
+    ranks = ranks_of(whole.priority)
+    return AttributionResult(
+        query=job.problem.query,
+        response=response.text,
+        documents=given.documents,
+        sources=tuple(
+            SourceScore(
+                index=index,
+                text=given.tree.source_text(index),
+                document=place.document,
+                document_id=given.documents[place.document].document_id,
+                metadata=given.documents[place.document].metadata,
+                paragraph=place.paragraph,
+                char_start=place.char_start,
+                char_end=place.char_end,
+                score=float(whole.scores[index]),
+                rank=ranks[index],
+                is_pruned=bool(whole.is_pruned[index]),
+            )
+            for index, place in enumerate(given.places())
+        ),
+        spans=tuple(
+            SpanScores(
+                start,
+                end,
+                response.text[start:end],
+                tuple(part.scores.tolist()),
+                ranks_of(part.priority),
+            )
+            for (start, end), part in zip(job.extents, parts, strict=True)
+        ),
+        token_offsets=response_offsets(model, response),
+        token_scores=whole.token_scores,
+        method=choice.name,
+        reason=choice.reason,
+        unit=choice.method.unit or ("score" if whole.base_log_likelihood is None else NATS),
+        cost=sum((each.cost for each in attributions), Cost()),
+        model=model.name,
+        provenance={
+            "revision": model.revision,
+            "dtype": model.dtype,
+            "attn_implementation": model.model.config._attn_implementation,
+            "chat_template_sha": model.chat_template_sha,
+            "scorer": scorer.strategy,
+            "models": {role: each.language_model.name for role, each in job.scorers.items()},
+        },
+        base_log_likelihood=whole.base_log_likelihood,
+    )
+
+
+def _noise(model: LanguageModel) -> float:
+    """Root mean square of what rounding does to scores [nats]."""
+    with lock_of(model):
+        return noise_floor(replace(model, conversation=ONE_USER_TURN)).rms
