@@ -22,23 +22,23 @@ ACTIVATE = ["source", ".venv/bin/activate"]
 FLAGS = {"-m", "--cfg", "--resolve", "--dry-run"}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.S | re.M)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.S | re.M)
 
 
-def commands() -> list[list[str]]:
+def commands(page: str = README) -> list[list[str]]:
     """Words of every shell command, continued lines joined, comments gone."""
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    lines = "\n".join(blocks("bash", page)).replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [command for command in words if command]
 
 
-def starting_with(words: list[str]) -> list[list[str]]:
-    return [command[len(words) :] for command in commands() if command[: len(words)] == words]
+def starting_with(words: list[str], page: str = README) -> list[list[str]]:
+    return [command[len(words) :] for command in commands(page) if command[: len(words)] == words]
 
 
-def link_targets() -> list[str]:
-    return [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+def link_targets(page: str = README) -> list[str]:
+    return [target for target in re.findall(r"\]\(([^)]+)\)", page) if "://" not in target]
 
 
 def make_recipes() -> dict[str, str]:
@@ -67,6 +67,15 @@ def check_composes(overrides: list[str]) -> None:
     OmegaConf.set_struct(config, False)
     config.pop("hydra")
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def check_run(arguments: list[str]) -> None:
+    """Every job that the arguments of `experiments.run` start composes."""
+    assert {word for word in arguments if word.startswith("-")} <= FLAGS
+    jobs = single_jobs([word for word in arguments if word != "job"])
+    assert (len(jobs) > 1) == ("-m" in arguments)
+    for job in jobs:
+        check_composes(job)
 
 
 def test_it_is_short():
@@ -101,11 +110,7 @@ def test_make_prepares_the_environment_that_the_commands_use():
 
 @pytest.mark.parametrize("arguments", starting_with(RUN), ids=" ".join)
 def test_every_run_composes(arguments):
-    assert {word for word in arguments if word.startswith("-")} <= FLAGS
-    jobs = single_jobs([word for word in arguments if word != "job"])
-    assert (len(jobs) > 1) == ("-m" in arguments)
-    for job in jobs:
-        check_composes(job)
+    check_run(arguments)
 
 
 @pytest.mark.parametrize("arguments", starting_with(REPORT), ids=" ".join)

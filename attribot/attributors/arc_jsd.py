@@ -25,6 +25,9 @@ class ArcJsd:
     deleted, whatever the ablation of other methods. At a level above sentences every source gets
     the score of its unit.
 
+    Measures: necessity, for all that the model predicts, whatever was said.
+    Use: where it matters that a source moves the model, not whether it supports the response.
+
     Cost: one forward pass per unit with a candidate source, plus one for the full context, as
     leave-one-out takes. Memory: one distribution per response token is kept. Source: Li et al.
     (arXiv 2505.16415).

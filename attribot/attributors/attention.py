@@ -22,6 +22,9 @@ class Attention:
 
     role: the model whose attention is read.
 
+    Measures: attention, from the rows that predict the response, heads all alike.
+    Use: as a baseline, and as a screen of one pass.
+
     Cost: 1 forward pass.
     Source: a baseline of the AttriBoT paper (arXiv 2411.15102).
     """

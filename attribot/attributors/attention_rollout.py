@@ -26,6 +26,9 @@ class AttentionRollout:
 
     role: the model whose attention is read.
 
+    Measures: attention, followed from layer to layer down to the tokens.
+    Use: as a baseline beside plain attention, which takes mixed tokens for what they were.
+
     Cost: 1 forward pass, and half of its attention again; memory of the queries and keys of all
     layers, see `models.rollout`.
     Source: Abnar and Zuidema, arXiv 2005.00928, section 3; the sum over response tokens is ours.

@@ -32,6 +32,9 @@ class CAMAB:
     The bandit soon keeps what helps in every mask and drops what harms: it tells the best sources
     from the rest, not from one another, and scores of redundant sources vary with the seed.
 
+    Measures: average effect, over the contexts that the bandit visits.
+    Use: to find the best sources on a small budget; the order of the others means little.
+
     Cost: at most `budget` forward passes. Source: Pan et al. (arXiv 2506.19977), whose reward is
     that gain in log-likelihood; the linear bandit is that of Agrawal and Goyal (arXiv 1209.3352);
     the normalisation without clipping, both priors and the end of the search are ours.

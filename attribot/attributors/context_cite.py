@@ -43,6 +43,9 @@ class ContextCite:
 
     Equal masks are scored once and fitted as often as drawn.
 
+    Measures: average effect, over contexts with half of the sources.
+    Use: on long contexts where few sources matter: the budget need not grow with their number.
+
     Cost: at most num_ablations forward passes; the full context is not scored. Source: Cohen-Wang
     et al. (arXiv 2409.00729), section 3, with the arithmetic of their package; the target
     "log_likelihood" is the variant in the AttriBoT authors' code.

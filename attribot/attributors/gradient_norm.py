@@ -24,6 +24,9 @@ class GradientNorm:
 
     role: the model whose gradient is taken.
 
+    Measures: gradient, its size without a sign.
+    Use: as a baseline, and as a screen of two passes.
+
     Cost: 1 forward and 1 backward pass.
     Source: a baseline of the AttriBoT paper (arXiv 2411.15102).
     """

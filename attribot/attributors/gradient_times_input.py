@@ -24,6 +24,9 @@ class GradientTimesInput:
 
     role: the model whose gradient is taken.
 
+    Measures: gradient, along the source's own embeddings.
+    Use: for signed scores at two passes, trusted no further than a first order goes.
+
     Cost: 1 forward and 1 backward pass.
     Source: Shrikumar et al. (arXiv 1605.01713).
     """

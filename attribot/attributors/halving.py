@@ -30,6 +30,9 @@ class Halving:
     Group scores hide sources that cancel or stand in for one another; the context stays whole, so
     the score of a single source is its exact leave-one-out score.
 
+    Measures: necessity, of ever smaller groups of sources.
+    Use: to find the few best of many sources in fewer passes than leave-one-out takes.
+
     Cost: one forward pass, and at most 2 * num_kept for each of about log2(n / num_kept) levels of
     n candidates. Source: the search of TracLLM (arXiv 2506.04202), with leave-one-out as its score;
     there, groups that fall out leave the context as well, and have no rank.

@@ -36,6 +36,9 @@ class IntegratedGradients:
     num_steps: points of the way.
     baseline: b is "zero", or the embedding of the model's "end_token".
 
+    Measures: gradient, summed on the way from a blank context.
+    Use: for signed scores that account for the whole context, where no text may be removed.
+
     Cost: num_steps forward and as many backward passes.
     Source: Sundararajan et al. (arXiv 1703.01365); that only the context moves is ours.
 

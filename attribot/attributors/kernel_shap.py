@@ -32,6 +32,9 @@ class KernelShap:
     drawn in proportion to their weight, each with its complement, until the budget is spent; one
     drawn again is scored once and weighs twice. What the draws leave open is shared equally.
 
+    Measures: average effect, over contexts of every size alike.
+    Use: for shares that sum to what the context brings, at a few passes per source.
+
     Cost: at most `budget` forward passes, v(N) and v(0) included; 2^n where that is fewer. At
     least 2n are needed. Source: Lundberg and Lee (arXiv 1705.07874), theorem 2; complements:
     Covert and Lee (arXiv 2012.01536).

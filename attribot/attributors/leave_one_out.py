@@ -16,13 +16,19 @@ from attribot.types import Attribution, Level
 
 @dataclass(frozen=True)
 class LeaveOneOut:
-    """LOO(s) = log p(R | Q, C) - log p(R | Q, C without s) [nats].
+    """Log-likelihood of the response that is lost without each unit.
 
-    Exact under the role "target" (AttriBoT, arXiv 2411.15102, section 2); under "proxy" it is the
-    paper's proxy modelling. At a level above sentences every source gets the score of its unit.
+        LOO(s) = log p(R | Q, C) - log p(R | Q, C without s) [nats]
+
+    Exact under the role "target"; under "proxy" it is the paper's proxy modelling. At a level above
+    sentences every source gets the score of its unit.
+
+    Measures: necessity, of each unit by itself.
+    Use: as the reference for all others, and wherever a pass per source can be afforded.
 
     Cost: one forward pass per unit with a candidate source, plus one for the full context; prefix
     reuse, a setting of the scorer, computes about half their tokens.
+    Source: AttriBoT (arXiv 2411.15102), section 2.
 
     role: whose likelihood.
     level: the units that are removed, one at a time.

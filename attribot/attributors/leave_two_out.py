@@ -33,6 +33,9 @@ class LeaveTwoOut:
     candidates as it allows, the ones with the highest priority under the screen, which only then is
     asked. Pairs not looked at count as I = 0.
 
+    Measures: necessity, of each source by itself and together with one other.
+    Use: where two sources may say the same, so that leave-one-out gives neither a score.
+
     Cost: 1 + n forward passes for n candidates, one per pair, and what the screen takes.
     Source: ours; I is the interaction of the game v at the full context with its sign turned.
 

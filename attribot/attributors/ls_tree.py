@@ -34,6 +34,9 @@ class LSTree:
     and those of the level at which it ends are drawn. What the sets asked leave open is settled by
     the least norm: sources that none of them tells apart have equal scores.
 
+    Measures: sufficiency, of each unit of the context by itself.
+    Use: where sources may repeat one another: all copies of a fact score high.
+
     Cost: one forward pass per distinct set, at most one per node, plus one without candidates, and
     at most `budget`; all but those of large units are short. At least one per document, and one,
     are needed. Source: Chen and Jordan (arXiv 1902.04187), with the context tree in place of a

@@ -37,6 +37,9 @@ class PermutationShapley:
     The number of orders is what the budget pays for in full. What truncation and repeated subsets
     save is left unspent: to spend it on more orders would tie their number to what was found.
 
+    Measures: average effect, over contexts of every size alike.
+    Use: for unbiased Shapley values, and where orders can be truncated early.
+
     Cost: at most `budget` forward passes, v(all) and v(none) included, n - 1 per order; 2^n where
     that is fewer. At least 2n are needed. Source: Castro et al. (2009); truncation: Ghorbani and
     Zou (arXiv 1904.02868), algorithm 1; reverses: Mitchell et al. (arXiv 2104.12199).

@@ -26,6 +26,9 @@ class Racing:
     ones. No number of survivors is fixed: a clear winner ends the race after one heat, a close
     field is rescored whole. Whoever did not enter keeps the estimate. Source: ours.
 
+    Measures: necessity, where `rescore` is leave-one-out; exactly for whoever enters.
+    Use: for exact scores of the top sources, without choosing how many to rescore.
+
     Cost: that of the estimates, plus that of rescoring whoever entered.
 
     estimate: any attributor whose scores have the unit of those of `rescore`.

@@ -15,10 +15,15 @@ from attribot.types import Attribution, Cost
 
 @dataclass(frozen=True)
 class RandomScores:
-    """Independent scores, uniform on [0, 1).
+    """Independent scores.
+
+        score(s) ~ uniform on [0, 1)
 
     The generator is seeded by `seed` and the prompt: the same problem gets the same scores in every
     run, different problems get independent ones.
+
+    Measures: nothing.
+    Use: as the floor of every comparison.
 
     Cost: no forward pass. Source: ours.
     """

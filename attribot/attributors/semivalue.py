@@ -33,6 +33,9 @@ class Banzhaf:
     equal. A subset drawn again is scored once and weighs twice. What the draws leave open is
     settled by the least norm.
 
+    Measures: average effect, over contexts with half of the sources.
+    Use: for a ranking that noise of the likelihoods disturbs least.
+
     Cost: at most `budget` forward passes; 2^n where that is fewer. At least 2n are needed. The
     full context is not among them unless drawn. Source: Wang and Jia (arXiv 2205.15466) for the
     value, Liu et al. (arXiv 2410.08336) for paired least squares.
@@ -90,6 +93,9 @@ class BetaShapley:
     Subsets are drawn in proportion to their weight, for alpha = beta each with its complement,
     until the budget is spent; one drawn again is scored once and weighs twice. What the draws leave
     open is settled by the least norm.
+
+    Measures: average effect, over contexts weighted by their size.
+    Use: to stand between leave-one-out (large beta) and each source alone (large alpha).
 
     Cost: at most `budget` forward passes, ends of infinite weight included; 2^n where that is
     fewer. At least n + 1 are needed, 2n for alpha = beta. Source: Kwon and Zou (arXiv 2110.14049),

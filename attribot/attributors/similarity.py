@@ -23,6 +23,9 @@ class Similarity:
 
     role: the embedder.
 
+    Measures: likeness, of meanings.
+    Use: as a baseline, and as a screen where response and sources share few words.
+
     Cost: num_candidates + 1 forward passes of the embedder, none of a language model; its tokens
     and FLOPs are not counted. Source: a baseline of the AttriBoT paper (arXiv 2411.15102).
     """

@@ -31,6 +31,9 @@ class SpeculativePrefill:
     num_lookahead: tokens generated; the authors count the last prompt token among theirs (8).
     kernel_size: of the average pool over positions, odd; 1 does not pool.
 
+    Measures: attention, of a small model that has not seen the response.
+    Use: as a screen by the proxy, also before the target has responded.
+
     Cost: 1 pass over the prompt and `num_lookahead` passes of one token, by the model of `role`.
     Source: Liu, Chen and Zhang, arXiv 2502.02789, section 3, and their code, where the mean over
     tokens is taken by chunks of the prompt; by source is ours.

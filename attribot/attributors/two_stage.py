@@ -20,15 +20,18 @@ Context = Literal["pruned", "full"]
 class TwoStage:
     """Hierarchical attribution, proxy-model pruning and their composites.
 
-    hierarchical    screen = LeaveOneOut("target", "paragraph"), keep = TopK(3)
-    proxy pruning   screen = LeaveOneOut("proxy", "sentence"),   keep = TopK(5)
-    composite       screen = another TwoStage
+        hierarchical    screen = LeaveOneOut("target", "paragraph"), keep = TopK(3)
+        proxy pruning   screen = LeaveOneOut("proxy", "sentence"),   keep = TopK(5)
+        composite       screen = another TwoStage
 
     Units that are not kept are removed as units: a removed paragraph takes its separator along.
     Units without candidates, such as blank paragraphs, are not screened and stay.
-    (AttriBoT, arXiv 2411.15102, section 3.)
+
+    Measures: necessity, where `rescore` is leave-one-out; of the survivors only.
+    Use: where a cheap screen loses few of the sources that matter.
 
     Cost: that of the screen, plus that of rescoring the survivors.
+    Source: AttriBoT (arXiv 2411.15102), section 3; rescoring in the full context is ours.
 
     screen: any attributor.
     keep: which units survive.

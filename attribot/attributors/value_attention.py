@@ -25,6 +25,9 @@ class ValueAttention:
 
     role: the model whose attention is read.
 
+    Measures: attention, times the size of what it moves.
+    Use: as a screen of one pass, where some tokens draw attention without effect.
+
     Cost: 1 forward pass.
     Source: the token importance of VATP (Guo et al., arXiv 2406.12335, section 3), there by layer
     and over all rows so far; the sum over layers and over the rows of the response is ours.

@@ -26,6 +26,9 @@ class WordOverlap:
     Words are runs of two or more letters or digits, in lower case. A source that shares no word
     with the response scores 0.
 
+    Measures: likeness, of words.
+    Use: as a free screen, and as the baseline to beat before a model is asked.
+
     Cost: no forward pass. Source: Robertson and Zaragoza (2009), section 3.3, in the variant of
     Lucene, by the package bm25s; as a baseline for attribution: ours.
     """
