@@ -20,7 +20,7 @@ from rich.table import Table
 from attribot.attributors.base import Attributor, Problem
 from attribot.attributors.leave_one_out import LeaveOneOut
 from attribot.context.partition import build_tree
-from attribot.models.generation import stored_response
+from attribot.models.generation import stored_response, without_end_token
 from attribot.pipeline import attribute_example
 from attribot.scoring.base import Embedder
 from attribot.scoring.scorer import ModelScorer
@@ -83,6 +83,8 @@ def plan_run(experiment: Experiment) -> RunPlan:
             ids = target.encode_prompt(prompt).token_ids * experiment.generation.max_new_tokens
             longest = ids[: experiment.generation.max_new_tokens]
             response = Response(example.query, longest, target.tokenizer_sha, False)
+        if not experiment.score_end_token:
+            response = without_end_token(response)
         problem = Problem.of(tree, example.query, response, experiment.template)
         for name, (attributor, scorers) in counting.items():
             costs[name] += attribute_example(problem, attributor, scorers).cost

@@ -71,6 +71,7 @@ class Experiment:
     """All that a run needs, instantiated.
 
     models: language models by role, "target" among them.
+    score_end_token: see `pose_example`.
     shares_ablations: what two methods ask is computed once. Costs are then counted as if each
         method stood alone, and nobody's seconds are recorded.
     methods: by name, in the order of tables.
@@ -94,6 +95,7 @@ class Experiment:
     seed: int
     progress: bool = True
     shares_ablations: bool = False
+    score_end_token: bool = True
 
     @cached_property
     def reference_model(self) -> LanguageModel:
@@ -156,6 +158,7 @@ def run_examples(experiment: Experiment, writer: RecordWriter, tracked: TrackedR
                     experiment.template,
                     experiment.generation,
                     experiment.cache,
+                    experiment.score_end_token,
                 )
             except EmptyResponseError as error:
                 logger.warning("left out %s: %s", example.example_id, error)

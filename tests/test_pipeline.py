@@ -85,6 +85,25 @@ def test_an_example_is_split_answered_and_given_its_gold(
     assert posed.gold.tolist() == [False, True, False, False, False, False]
 
 
+def test_the_end_token_is_attributed_unless_it_is_left_out() -> None:
+    ending = tiny_language_model("llama", seed=1)
+    written = generate_response(ending, full_prompt(NAME), max_new_tokens=7).token_ids
+    ending.model.generation_config.eos_token_id = written[3]
+    parts = NupunktSplitter(), PromptTemplate(), GENERATION, ContentCache()
+    whole, cut = (
+        pose_example(tiny_example(NAME), ending, *parts, score_end_token=scored).problem.response
+        for scored in (True, False)
+    )
+    end = written.index(written[3])
+    assert (whole.token_ids, whole.has_end_token) == (written[: end + 1], True)
+    assert (cut.token_ids, cut.has_end_token, cut.text) == (written[:end], False, whole.text)
+    scorers = {"target": ModelScorer(ending)}
+    problem = pose_example(tiny_example(NAME), ending, *parts, score_end_token=False).problem
+    scores = attribute_example(problem, LeaveOneOut(), scorers).scores
+    expected = oracle_scores(ending, NAME, range(NUM_SOURCES), cut)
+    np.testing.assert_allclose(scores, expected, atol=TOLERANCE, rtol=0)
+
+
 def test_gold_spans_become_sources(target: LanguageModel) -> None:
     """A span may cover several sentences; an example without spans has no mask."""
     example = tiny_example(NAME)

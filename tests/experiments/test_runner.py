@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from attribot.content_cache import ContentCache
+from attribot.data.loading import LoadedExamples
 from attribot.errors import NonFiniteLogitsError, RecordsError
 from attribot.manifest import Manifest
 from attribot.models.generation import cached_response, generate_response
@@ -363,6 +364,23 @@ def test_an_empty_response_is_counted_and_dropped(
     assert records.manifest.dataset.num_read == 5
     assert records.manifest.dataset.dropped == {"unanswerable": 2, "empty response": 1}
     assert "left out bridge: the response of tiny-llama-1 is empty" in caplog.text
+
+
+@pytest.mark.slow
+def test_the_end_token_is_not_attributed_where_it_is_not_scored(tmp_path: Path) -> None:
+    models, name = tiny_models(), "castle"
+    written = generate_response(models["target"], full_prompt(name), max_new_tokens=7).token_ids
+    models["target"].model.generation_config.eos_token_id = written[-1]
+    num_tokens = written.index(written[-1])
+    assert num_tokens > 0
+    examples = LoadedExamples((tiny_example(name),), 1, {})
+    settings: dict[str, Any] = {"models": models, "methods": ["random"], "examples": examples}
+    run(tiny_experiment(tmp_path / "run", score_end_token=False, **settings))
+    (row,) = read_records(tmp_path / "run").examples.to_dict("records")
+    assert row["num_response_tokens"] == num_tokens
+    text = Response("", written[:num_tokens], models["target"].tokenizer_sha, False)
+    expected = oracle_log_likelihoods(models["target"], [full_prompt(name)], text)
+    assert row["base_log_likelihood"] == pytest.approx(expected[0], abs=TOLERANCE)
 
 
 def test_a_model_that_overflows_stops_the_run_before_it_begins(tmp_path: Path) -> None:
