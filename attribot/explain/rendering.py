@@ -18,7 +18,7 @@ ROWS = 10
 TEXT_WIDTH, LINE_WIDTH = 72, 100
 CITED_NATS = 0.5
 # Okabe and Ito's orange and sky blue, told apart under every common colour blindness.
-HELPS, HINDERS = "230,159,0", "86,180,233"
+HELPS, HINDERS = "86,180,233", "230,159,0"
 
 
 def table(result: AttributionResult, num_rows: int = ROWS) -> str:

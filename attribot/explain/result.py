@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attribot.context.partition import NupunktSplitter
 from attribot.data.passages import Passage
 from attribot.errors import InvalidInputError
-from attribot.explain.parts import token_range
+from attribot.explain.parts import sentences_of, token_range
 from attribot.explain.rendering import cited, heat_map, table
 from attribot.extras import import_extra
+from attribot.report.page import page_of
+from attribot.report.page_data import data_of_results
 from attribot.types import Cost, FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -247,6 +251,15 @@ class AttributionResult:
         except ValueError as error:
             raise InvalidInputError(f"expected a result as JSON: {error}") from error
         return cls.from_dict(plain)
+
+    def save_html(self, path: str | Path) -> None:
+        """Writes a page to explore the result: one file, which works offline.
+
+        Parts of the response to choose from are those that were asked for, else its sentences.
+        """
+        sentences = () if self.spans else sentences_of(self.response, NupunktSplitter())
+        page = page_of(data_of_results([self.to_dict()], sentences))
+        Path(path).write_text(page, encoding="utf-8")
 
     def __str__(self) -> str:
         return table(self)

@@ -1,45 +1,59 @@
-"""The chart of the page: a valid specification that holds every point."""
+"""The curve's numbers for the page: every point, where it is drawn, and in JSON."""
 
+import json
 from pathlib import Path
-from typing import Any
 
-import vl_convert
+import pytest
 
 from attribot.records import Records, read_records
-from attribot.report.chart import chart_spec
-from attribot.report.curve import curve_of
+from attribot.report.chart import ChartData, chart_data
+from attribot.report.curve import Curve, curve_of
 from attribot.report.summary import summarise
 from tests.report.conftest import without_model
 from tests.synthetic_run import METHODS, continue_run, manifest
 
 
-def x_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    return [layer["encoding"]["x"] for layer in spec["layer"]]
+def checked(curve: Curve) -> ChartData:
+    chart = chart_data(curve, "seconds")
+    assert json.loads(json.dumps(chart, allow_nan=False)) == chart
+    return chart
 
 
-def test_the_specification_is_valid_and_holds_the_points(records: Records) -> None:
-    spec = chart_spec(curve_of(summarise(records), records.manifest))
-    svg = vl_convert.vegalite_to_svg(spec)
-    # Vega words every point of its marks for screen readers.
-    for name in ("loo_naive", "hierarchical", "similarity"):
-        assert f"method: {METHODS[name].label}; name: {name}" in svg
-    assert ">10×<" in svg
-    assert "no model" not in svg
-    assert {x["scale"]["type"] for x in x_of(spec)} == {"log"}
+def test_the_chart_holds_every_point_and_its_interval(records: Records) -> None:
+    curve = curve_of(summarise(records), records.manifest)
+    chart = checked(curve)
+    assert [point["method"] for point in chart["points"]] == [
+        "loo_naive",
+        "hierarchical",
+        "similarity",
+    ]
+    point = chart["points"][1]
+    assert (point["label"], point["kind"]) == (METHODS["hierarchical"].label, "trick")
+    assert (point["x"], point["x_drawn"]) == (pytest.approx(8), pytest.approx(8))
+    assert (point["y"], point["y_low"], point["y_high"]) == pytest.approx((0.8, 0.7, 0.9))
+    assert (chart["unit"], chart["x_suffix"], chart["x_free"]) == ("seconds", "×", None)
+    assert chart["x_limits"] == list(curve.x_range)
+    assert chart["x_ticks"] == [1.0, 2.0, 5.0, 10.0, 20.0]
+    assert chart["missing"] == ""
 
 
-def test_the_page_finds_the_points_by_name(records: Records) -> None:
-    spec = chart_spec(curve_of(summarise(records), records.manifest))
-    marks = vl_convert.vegalite_to_vega(spec)["marks"]
-    assert [mark["type"] for mark in marks if mark["name"] == "points_marks"] == ["symbol"]
-
-
-def test_methods_without_a_model_have_a_tick_of_their_own(tmp_path: Path) -> None:
-    for naive, is_reversed in (("loo_naive", False), (None, True)):
+def test_methods_without_a_model_stand_in_their_strip(tmp_path: Path) -> None:
+    for naive, is_cost in (("loo_naive", False), (None, True)):
         continue_run(tmp_path / str(naive), manifest(naive=naive))
         records = read_records(tmp_path / str(naive))
-        curve = curve_of(without_model(summarise(records)), records.manifest)
-        spec = chart_spec(curve)
-        assert vl_convert.vegalite_to_svg(spec).count(">no model<") == 1
-        assert all(x["axis"]["values"][-1] == curve.x_free for x in x_of(spec))
-        assert {x["scale"]["reverse"] for x in x_of(spec)} == {is_reversed}
+        chart = checked(curve_of(without_model(summarise(records)), records.manifest))
+        assert chart["is_x_cost"] == is_cost
+        free = chart["points"][-1]
+        assert (free["method"], free["is_free"]) == ("similarity", True)
+        low, high = chart["x_strip"]
+        assert chart["x_free"] is not None
+        assert low < chart["x_free"] == free["x_drawn"] < high
+        assert (high if not is_cost else low) in chart["x_limits"]
+
+
+def test_what_is_not_drawn_is_named(records: Records) -> None:
+    summary = summarise(records)
+    summary.loc[summary["method"] == "similarity", "average_precision"] = float("nan")
+    chart = checked(curve_of(summary, records.manifest))
+    assert chart["missing"] == "Not drawn (no mAP or no time): Similarity."
+    assert len(chart["points"]) == 2
