@@ -1,5 +1,6 @@
 # make demo   run every method on the bundled examples with the bundled model, and show the curve
 # make tables rebuild every committed table and figure from its records, without a model
+# make docs   build the documentation's pages into site/
 # make reproduce EXPERIMENT=...   run an experiment again and compare it with the committed tables
 # make test   set up and run all tests;  make test-fast  the quick tier;  make check  lint and types
 
@@ -16,7 +17,7 @@ EXPERIMENT ?= first_results
 DATA ?= ../shared/data
 OVERRIDES ?=
 
-.PHONY: setup demo reproduce tables test test-fast check clean
+.PHONY: setup demo reproduce tables docs test test-fast check clean
 
 setup: $(READY)
 
@@ -52,10 +53,17 @@ tables: $(READY)
 	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
 	$(BIN)/python -m experiments.benchmark_report results/benchmark
 	$(BIN)/python -m experiments.efficiency results/efficiency
+	$(BIN)/python -m experiments.assumptions results/same_family_pair/records/* \
+	  --output results/same_family_pair/assumptions
+	$(BIN)/python -m experiments.sensitivity results/first_results/records/* \
+	  --output results/first_results/sensitivity
 	$(BIN)/python -m experiments.best_setting results/ablation_windows/records/* \
 	  --output results/ablation_windows
 	$(BIN)/python -m experiments.verdicts
 	$(BIN)/python -m experiments.methods_page
 
+docs: $(READY)
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf .venv runs multirun build *.egg-info
+	rm -rf .venv runs multirun build site *.egg-info
