@@ -53,8 +53,9 @@ tables: $(READY)
 	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
 	$(BIN)/python -m experiments.benchmark_report results/benchmark
 	$(BIN)/python -m experiments.efficiency results/efficiency
-	$(BIN)/python -m experiments.assumptions results/same_family_pair/records/* \
-	  --output results/same_family_pair/assumptions
+	for folder in results/pareto results/same_family_pair; do \
+	  $(BIN)/python -m experiments.assumptions $$folder/records/* \
+	    --output $$folder/assumptions || exit 1; done
 	$(BIN)/python -m experiments.sensitivity results/first_results/records/* \
 	  --output results/first_results/sensitivity
 	$(BIN)/python -m experiments.best_setting results/ablation_windows/records/* \

@@ -253,8 +253,8 @@ def read_claims(path: Path) -> tuple[dict[str, Result], dict[str, list[Claim]]]:
         sections = {part["title"]: [_claim(each) for each in part["claims"]] for part in titled}
     except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
-            f"cannot read the claims in {path} ({type(error).__name__}: {error}): expected `results` and `sections`, as "
-            "`python -m experiments.verdicts --help` shows"
+            f"cannot read the claims in {path} ({type(error).__name__}: {error}): expected "
+            "`results` and `sections`, as `python -m experiments.verdicts --help` shows"
         ) from error
     return results, sections
 

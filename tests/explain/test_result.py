@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from attribot.explain.result import (
     ranks_of,
 )
 from attribot.types import Cost
+from tests.explain.cases import ask
 
 NAN = math.nan
 DOCUMENT = Passage("<b>One</b> & two. Three. Four.", "a<b", {"page": 7})
@@ -201,3 +203,12 @@ def test_the_heat_map_shows_the_documents_as_they_are() -> None:
 def test_a_heat_map_without_scores_has_no_colour() -> None:
     blank = replace(result_of(), sources=tuple(source(i, 0.0, 1) for i in range(3)))
     assert "0.000)" in blank._repr_html_()
+
+
+def test_a_saved_page_offers_the_sentences_of_the_response(tmp_path: Path) -> None:
+    ask().save_html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"parts":["Alpha built it. ","The map is by Charlie."]' in page
+    ask(spans=["The map"]).save_html(str(tmp_path / "page.html"))
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"parts":["The map"]' in page
