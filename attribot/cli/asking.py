@@ -1,0 +1,114 @@
+"""Questions of the command line, asked of models that are loaded once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from attribot.cli.settings import Settings
+from attribot.errors import InvalidInputError
+from attribot.explain.attribute import attribute
+from attribot.explain.given import Context
+from attribot.explain.methods import named_method
+from attribot.explain.parts import Spans
+from attribot.explain.result import AttributionResult
+from attribot.explain.terminal import TerminalBar
+from attribot.explain.watching import Progress
+from attribot.models.bundled import load_bundled
+from attribot.models.language_model import LanguageModel
+from attribot.models.loading import DType, load_model, set_threads
+from attribot.types import Level
+
+SENTENCES = "sentences"
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Attributes one question after the other under the same settings."""
+
+    settings: Settings
+
+    def __post_init__(self) -> None:
+        if self.settings.method != "auto":
+            named_method(self.settings.method, self.settings.proxy is not None)
+        self._spans()
+
+    @cached_property
+    def models(self) -> tuple[LanguageModel, LanguageModel | None]:
+        """Target and proxy, loaded when first asked for."""
+        if not sys.stderr.isatty():
+            disable_progress_bar()
+        # By default PyTorch counts the cores of the machine, not those that a container has.
+        if "OMP_NUM_THREADS" not in os.environ:
+            set_threads()
+        proxy = self.settings.proxy
+        return self._load(self.settings.model), None if proxy is None else self._load(proxy)
+
+    def ask(
+        self,
+        context: Context,
+        query: str = "",
+        response: str | None = None,
+        progress: Progress | None = None,
+    ) -> AttributionResult:
+        """See `explain.attribute.attribute`."""
+        settings = self.settings
+        model, proxy = self.models
+        return attribute(
+            model,
+            context=context,
+            query=query,
+            response=response,
+            proxy=proxy,
+            method=settings.method,
+            messages=settings.messages,
+            template=settings.template,
+            spans=self._spans(),
+            level=cast(Level, settings.level),
+            max_cost=settings.max_cost,
+            max_memory_gb=settings.max_memory_gb,
+            max_new_tokens=settings.max_new_tokens,
+            score_end_token=settings.score_end_token,
+            measure_noise=settings.measure_noise,
+            progress=progress,
+            cache=settings.cache,
+        )
+
+    def _spans(self) -> Spans | None:
+        spans = self.settings.spans
+        if SENTENCES in spans and len(spans) > 1:
+            raise InvalidInputError(
+                f"expected --spans {SENTENCES}, or quotes of the response; got both: {spans}"
+            )
+        if not spans:
+            return None
+        return SENTENCES if spans == (SENTENCES,) else list(spans)
+
+    def _load(self, name: str | None) -> LanguageModel:
+        has_accelerator = torch.accelerator.is_available()
+        dtype = cast(DType, self.settings.dtype or ("auto" if has_accelerator else "float32"))
+        device_map = "auto" if has_accelerator else None
+        if name is None:
+            return load_bundled(dtype=dtype, device_map=device_map)
+        return load_model(name, dtype=dtype, device_map=device_map)
+
+
+def bar(prefix: str = "") -> Progress | None:
+    """Progress on a terminal; None elsewhere, where watching would only take time.
+
+    prefix: before what is going on, so that questions share one line of the terminal.
+    """
+    if not sys.stderr.isatty():
+        return None
+    drawn = TerminalBar()
+
+    def report(done: int, total: int, text: str) -> Any:
+        return drawn(done, total, prefix + text)
+
+    return report
