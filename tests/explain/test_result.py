@@ -194,9 +194,9 @@ def test_the_heat_map_shows_the_documents_as_they_are() -> None:
     ]
     styles = [str(each["style"]) for each in page.marked]
     assert styles == [
-        "background:rgba(230,159,0,0.700)",
+        "background:rgba(86,180,233,0.700)",
         "opacity:.6",
-        "background:rgba(86,180,233,0.350)",
+        "background:rgba(230,159,0,0.350)",
     ]
 
 
