@@ -69,6 +69,7 @@ def test_threads_share_one_cache(tmp_path: Path) -> None:
         assert [cache.get({"number": number}) for number in range(101)] == list(range(101))
 
 
+@pytest.mark.slow
 def test_processes_share_one_file(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in "abc"]

@@ -5,12 +5,14 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from attribot.cli.main import cli
 from experiments.report import main as report
 from tests.synthetic_run import continue_run
 
@@ -90,7 +92,7 @@ def test_every_link_leads_to_a_file(target):
 def test_every_command_is_of_a_kind_that_is_tested_here():
     for command in commands():
         is_make = command[0] == "make" and len(command) == 2
-        is_known = command[:3] in (RUN, REPORT) or command == ACTIVATE
+        is_known = command[:3] in (RUN, REPORT) or command == ACTIVATE or command[0] == "attribot"
         assert is_make or is_known, command
     assert len(starting_with(RUN)) >= 5
 
@@ -109,15 +111,28 @@ def test_make_prepares_the_environment_that_the_commands_use():
 
 
 @pytest.mark.parametrize("arguments", starting_with(RUN), ids=" ".join)
+@pytest.mark.slow
 def test_every_run_composes(arguments):
     check_run(arguments)
 
 
 @pytest.mark.parametrize("arguments", starting_with(REPORT), ids=" ".join)
+@pytest.mark.slow
 def test_every_report_is_built(arguments, tmp_path):
     continue_run(tmp_path)
     report([str(tmp_path), *arguments[1:]])
     assert (tmp_path / "report.html").is_file()
+
+
+@pytest.mark.parametrize("arguments", starting_with(["attribot"]), ids=" ".join)
+def test_every_option_of_the_command_line_exists(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("valley.txt", "ice.txt", "answer.txt", "questions.jsonl"):
+        (tmp_path / name).write_text("x\n", encoding="utf-8")
+    name, *rest = arguments
+    with click.Context(cli) as context:
+        command = cli.get_command(context, name)
+        command.make_context(name, rest, parent=context)
 
 
 @pytest.mark.slow
@@ -126,7 +141,8 @@ def test_the_python_example_attributes_the_answer(capsys):
     (code,) = blocks("python")
     names = {}
     exec(code, names)
-    first, *_, cost = capsys.readouterr().out.splitlines()
-    assert first.endswith("Near the bottom it stays at four degrees.")
-    assert names["attribution"].is_pruned.tolist() == [True, True, False, False]
-    assert cost.startswith("Cost(forward_passes=5,")
+    printed = capsys.readouterr().out
+    assert "cost:     5 forward passes" in printed
+    assert "[4]" in names["result"].cite()
+    assert names["best"].text == "Near the bottom it stays at four degrees."
+    assert printed.splitlines()[-1].startswith(f"ice.txt 25 66 {names['best'].text} (4, ")

@@ -94,6 +94,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, num_pairs: in
         assert (tmp_path / "resumed" / f"{table}.parquet").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_byte_loses_the_open_pair_only(tmp_path: Path) -> None:
     """Every prefix of the byte stream of one pair, in the order it is written."""
     continue_run(tmp_path / "before", num_pairs=5)

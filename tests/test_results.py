@@ -41,6 +41,7 @@ def experiment(request):
     return request.param
 
 
+@pytest.mark.slow
 def test_the_table_is_a_view_of_the_records(experiment):
     expected = summarise(records_of(experiment))
     committed = pd.read_csv(experiment / "tables" / "curve.csv")
@@ -60,12 +61,14 @@ def test_the_readme_names_every_committed_result(experiment):
         assert f"({experiment.name}/{view})" in README
 
 
+@pytest.mark.slow
 def test_the_benchmark_is_a_view_of_its_measurements(tmp_path):
     for name in ("benchmark.csv", "benchmark.json"):
         shutil.copy(BENCHMARK / name, tmp_path)
     assert build(tmp_path).read_text() == (BENCHMARK / "benchmark.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_verdicts_are_what_claims_and_tables_give(tmp_path):
     """Every verdict is checked against its numbers on the way."""
     for entry in RESULTS.iterdir():
@@ -97,6 +100,7 @@ def test_commands_behind_claims_exist(folder):
 
 
 @pytest.mark.parametrize("folder", BEST_SETTINGS, ids=lambda path: path.name)
+@pytest.mark.slow
 def test_best_settings_are_what_their_command_gives(folder, tmp_path, monkeypatch):
     page = (folder / "best_settings.md").read_text(encoding="utf-8")
     (arguments,) = re.search(r"`python -m experiments\.best_setting (.+)`", page).groups()

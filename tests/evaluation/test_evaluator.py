@@ -204,6 +204,7 @@ def test_the_configurations_are_the_documented_settings():
     assert hash(configured("paper")) == hash(FaithfulnessEvaluation())
 
 
+@pytest.mark.slow
 def test_evaluation_does_not_import_torch():
     modules = (
         "ablation_curves, comparison, efficiency, evaluator, faithfulness, outliers, stability, "

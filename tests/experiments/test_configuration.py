@@ -64,7 +64,13 @@ IN_HASTE = {
     *(("model", name) for name in ("smollm2-135m-bundled", "smollm2-135m-layer-dropped", "none")),
     *(("attributor", name) for name in ("loo", "racing", "context_cite", "word_overlap")),
     *(("dataset", name) for name in ("examples", "jsonl", "samples_600")),
-    *(option for option in OPTIONS if option[0] not in ("model", "attributor", "dataset")),
+    *(("methods", name) for name in ("single", "standard")),
+    ("experiment", "demo"),
+    *(
+        option
+        for option in OPTIONS
+        if option[0] not in ("model", "attributor", "dataset", "methods", "experiment")
+    ),
 }
 
 
@@ -134,7 +140,14 @@ def test_every_option_says_what_it_is_and_how_to_launch_it(path):
         assert any(command in line for line in head for command in commands)
 
 
-@pytest.mark.parametrize("option", [o for g, o in OPTIONS if g == "methods"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        o if (g, o) in IN_HASTE else pytest.param(o, marks=pytest.mark.slow)
+        for g, o in OPTIONS
+        if g == "methods"
+    ],
+)
 def test_methods_instantiate_to_attributors(option):
     config = composed([f"methods={option}", *REQUIRED.get(("methods", option), [])])
     for name, method in config.methods.items():
@@ -192,6 +205,7 @@ def test_compat_switches_reach_their_users():
     assert config.dataset.compat_paragraph_leaves is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "choices"),
     [

@@ -63,6 +63,7 @@ def section(page, name):
     return re.search(rf"^### {name}\n(.*?)(?=^##)", page, flags=re.S | re.M).group(1)
 
 
+@pytest.mark.slow
 def test_the_committed_page_is_what_the_command_writes():
     committed = (DOCS / "methods.md").read_text(encoding="utf-8")
     comparison = read_comparison(REPOSITORY / "results" / "comparison", "comparison", LINKS)

@@ -154,6 +154,7 @@ def test_an_unknown_experiment_lists_the_known_ones(capsys: pytest.CaptureFixtur
     assert "first_results" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_grid_is_the_experiments_but_for_what_is_settled() -> None:
     overrides = ["experiment=first_results", "data_dir=data"]
     assert reproduce.grid(overrides) == [

@@ -187,6 +187,7 @@ def test_the_headlines_row_is_that_of_the_curve(records: Records) -> None:
     np.testing.assert_allclose(table.loc[is_told, "least"], table.loc[is_told, "most"])
 
 
+@pytest.mark.slow
 def test_the_order_is_told_for_every_alternative(records: Records) -> None:
     table = order_table(records, precisions(records)).set_index(["dataset", "alternative"])
     shares = summarise(records).groupby("dataset")["without_outliers"].first()
@@ -288,6 +289,7 @@ def metric(records: Records, method: str) -> pd.Series:
     return rows.set_index("example_id")["value"]
 
 
+@pytest.mark.slow
 def test_variants_are_compared_on_the_same_examples(records: Records) -> None:
     changed = scored_records(VARIANT_EXAMPLES, KINDS, CHANGED, run_id="abcdefabcdef")
     variants = by_variant([changed, records])
@@ -363,6 +365,7 @@ def test_the_command_writes_the_same_bytes_twice(
     assert "(not stored: " in text
 
 
+@pytest.mark.slow
 def test_the_text_has_a_table_per_knob(tmp_path: Path) -> None:
     run_dir = write_run(tmp_path / "run", EXAMPLES[:2], {"proxy": "trick"})
     text = sensitivity.build([run_dir], tmp_path / "out").read_text()

@@ -190,6 +190,7 @@ def test_mistakes_are_found_before_models_are_loaded(
     assert re.search(message, str(own_error(caught.value)))
 
 
+@pytest.mark.slow
 def test_a_run_and_a_training_pose_the_same_questions() -> None:
     run = composed(["seed=7"])
     training = composed(["seed=7", "output=x.json"], "train")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Literal
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -30,6 +31,13 @@ VARIANTS: dict[str, dict[str, int]] = {
     "qwen2, window 13": {"sliding_window": 13},
     "gemma3, window 13": {"sliding_window": 13},
 }
+
+QUICK_VARIANTS = ("llama", "gpt2", "gemma3, window 13")
+# For fixtures: the quick tier takes three that stand for all.
+VARIANT_PARAMS = [
+    name if name in QUICK_VARIANTS else pytest.param(name, marks=pytest.mark.slow)
+    for name in VARIANTS
+]
 
 BOS, PAD, END, TURN = "<s>", "<pad>", "<|im_end|>", "<|im_start|>"
 

@@ -28,6 +28,7 @@ def count(path: Path, colour: str) -> int:
     return int((pixels(path) == wanted).all(axis=2).sum())
 
 
+@pytest.mark.slow
 def test_the_drawing_is_deterministic_and_shows_every_kind(
     records: Records, tmp_path: Path
 ) -> None:
@@ -51,6 +52,7 @@ def test_kinds_differ_without_colour() -> None:
 
 
 @pytest.mark.parametrize("naive", ["loo_naive", None])
+@pytest.mark.slow
 def test_methods_without_a_model_stand_on_a_strip(tmp_path: Path, naive: str | None) -> None:
     continue_run(tmp_path, manifest(naive=naive))
     records = read_records(tmp_path)

@@ -214,6 +214,7 @@ def test_examples_that_are_left_out_are_counted(
     assert "The first 1 of 3 examples" in report_of(records)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_shows_what_there_is(tmp_path: Path) -> None:
     continue_run(tmp_path, num_pairs=5)
     page = build_report([tmp_path], tmp_path).read_text()
@@ -222,6 +223,7 @@ def test_an_unfinished_run_shows_what_there_is(tmp_path: Path) -> None:
     assert [one is None for one in results] == [False, True, True, True]
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_view(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     continue_run(tmp_path)
     main([str(tmp_path), "--examples", "1"])

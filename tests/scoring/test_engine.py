@@ -12,14 +12,14 @@ from attribot.errors import InvalidInputError, NonFiniteLogitsError
 from attribot.models.language_model import decoder_layers
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.engine import LikelihoodEngine
-from tests.models.tiny import VARIANTS, tiny_language_model
+from tests.models.tiny import VARIANT_PARAMS, VARIANTS, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
 TOLERANCE = 1e-4
 RESPONSE = (5, 17, 101, 23, 7)
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=VARIANT_PARAMS)
 def model(request):
     return tiny_language_model(request.param.split(",")[0], **VARIANTS[request.param])
 

@@ -6,14 +6,14 @@ import torch
 
 from attribot.errors import InvalidInputError
 from attribot.scoring.engine import LikelihoodEngine
-from tests.models.tiny import VARIANTS, tiny_language_model
+from tests.models.tiny import VARIANT_PARAMS, VARIANTS, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
 RESPONSE = (5, 17, 101, 23, 7)
 PROMPT = tuple(int(i) for i in np.random.default_rng(5).integers(4, 300, size=53))
 
 
-@pytest.fixture(params=VARIANTS)
+@pytest.fixture(params=VARIANT_PARAMS)
 def model(request):
     return tiny_language_model(request.param.split(",")[0], **VARIANTS[request.param])
 

@@ -49,6 +49,7 @@ def loo_by_the_oracle(model: LanguageModel) -> list[float]:
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.slow
 def test_the_floor_is_the_deviation_from_the_same_weights_in_float32(
     saved: Path, dtype: DType
 ) -> None:
@@ -66,6 +67,7 @@ def test_the_floor_is_the_deviation_from_the_same_weights_in_float32(
     assert floor.rms <= floor.largest <= floor.rms * np.sqrt(5)
 
 
+@pytest.mark.slow
 def test_the_floors_of_the_dtypes_are_in_the_order_of_their_mantissas(saved: Path) -> None:
     dtypes: tuple[DType, ...] = ("float32", "bfloat16", "float16")
     floors = {dtype: noise_floor(load_model(saved, dtype=dtype), CASES) for dtype in dtypes}

@@ -38,7 +38,7 @@ from attribot.scoring.readings import (
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Cost, FloatArray, Response
 from tests.attributors.fakes import build_problem
-from tests.models.tiny import VARIANTS, Architecture, tiny_language_model
+from tests.models.tiny import VARIANT_PARAMS, VARIANTS, Architecture, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
 pytestmark = pytest.mark.slow
@@ -68,15 +68,9 @@ RESPONSE_IDS = (
     (11,),
     (5,),
 )
-QUICK_VARIANTS = ("llama", "gpt2", "gemma3, window 13")
 
 
-@pytest.fixture(
-    params=[
-        name if name in QUICK_VARIANTS else pytest.param(name, marks=pytest.mark.slow)
-        for name in VARIANTS
-    ]
-)
+@pytest.fixture(params=VARIANT_PARAMS)
 def model(request: pytest.FixtureRequest) -> LanguageModel:
     settings: Any = VARIANTS[request.param]
     return tiny_language_model(request.param.split(",")[0], **settings)
