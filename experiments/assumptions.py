@@ -9,7 +9,6 @@ and a figure (PNG) of each that the records can tell of. Needs neither torch nor
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from attribot.errors import AttribotError
 from attribot.records import Records, read_records
 from attribot.report.merging import merge_records
 from attribot.report.paired import parts
@@ -38,6 +36,7 @@ from experiments.recorded_scores import (
     recorded_scores,
     scored_examples,
 )
+from experiments.records_command import tables_from_records
 
 REFERENCE_TITLE = "exact LOO of the target [nats]"
 
@@ -140,20 +139,7 @@ def _provenance(records: Records) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.assumptions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="with manifest.json and records"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="where to write")
-    options = parser.parse_args(arguments)
-    try:
-        print(build(options.run_dirs, options.output))
-    except AttribotError as error:
-        parser.exit(1, f"{error}\n")
+    tables_from_records("experiments.assumptions", __doc__, build, arguments)
 
 
 if __name__ == "__main__":

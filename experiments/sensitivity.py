@@ -10,16 +10,15 @@ tables as CSV. Needs neither torch nor a GPU.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from attribot.errors import AttribotError
 from attribot.records import Records, read_records
 from attribot.report.tables import MISSING, markdown_table
 from experiments.recorded_scores import estimate_text
+from experiments.records_command import tables_from_records
 from experiments.sensitivity_knobs import knob_table, order_table
 from experiments.sensitivity_rebuilt import HEADLINE, precisions
 from experiments.sensitivity_runs import by_variant, variant_order_table, variant_table
@@ -167,20 +166,7 @@ def _notes(variants: Mapping[str, Records]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m experiments.sensitivity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="with manifest.json and records"
-    )
-    parser.add_argument("--output", type=Path, required=True, help="where to write")
-    options = parser.parse_args(arguments)
-    try:
-        print(build(options.run_dirs, options.output))
-    except AttribotError as error:
-        parser.exit(1, f"{error}\n")
+    tables_from_records("experiments.sensitivity", __doc__, build, arguments)
 
 
 if __name__ == "__main__":

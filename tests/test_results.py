@@ -15,13 +15,18 @@ import yaml
 from attribot.records import read_records
 from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
-from experiments import best_setting, verdicts
+from experiments import assumptions, best_setting, sensitivity, verdicts
 from experiments.benchmark_report import build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
 EXPERIMENTS = sorted(path.parent for path in RESULTS.glob("*/records"))
 BEST_SETTINGS = sorted(path.parent for path in RESULTS.glob("*/best_settings.md"))
+VIEWS = [
+    (command.build, folder)
+    for command in (assumptions, sensitivity)
+    for folder in sorted(RESULTS.glob(f"*/{command.__name__.split('.')[-1]}"))
+]
 TABLES = sorted(RESULTS.rglob("*.csv"))
 BENCHMARK = RESULTS / "benchmark"
 README = (RESULTS / "README.md").read_text(encoding="utf-8")
@@ -113,6 +118,14 @@ def test_best_settings_are_what_their_command_gives(folder, tmp_path, monkeypatc
     for name in ("best_settings.csv", "best_settings_chosen.csv"):
         found, committed = pd.read_csv(copied / name), pd.read_csv(folder / name)
         pd.testing.assert_frame_equal(found, committed, rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("build_view", "folder"), VIEWS, ids=lambda v: getattr(v, "name", None))
+def test_views_of_records_are_what_their_command_gives(build_view, folder, tmp_path):
+    build_view(sorted(folder.parent.glob("records/*")), tmp_path)
+    for path in sorted(folder.glob("*.csv")) + sorted(folder.glob("*.md")):
+        assert (tmp_path / path.name).read_text("utf-8") == path.read_text("utf-8"), path.name
 
 
 @pytest.fixture(scope="module")
