@@ -39,7 +39,7 @@ class AT2Training:
     Correlation is computed from the moments of the ablations: with s the scores, c the covariance
     of masks and log-likelihoods and C that of masks, it is c . s / sqrt(s . C s) up to a constant.
 
-    Source: Cohen-Wang et al. (arXiv 2504.13752), section 3.
+    Source: Cohen-Wang et al. (arXiv 2504.13752), as in their released code.
 
     role: the model whose attention is read.
     num_steps, learning_rate: of the optimiser.
