@@ -46,6 +46,7 @@ REQUIRED = {
             "first_results",
             "pareto",
             "comparison",
+            "seed_stability",
             "protocol_variants",
         )
     },
