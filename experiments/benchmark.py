@@ -18,7 +18,6 @@ weights. The same command with other cells or ways and the same `--output` adds 
 from __future__ import annotations
 
 import argparse
-import gc
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from attribot.errors import AttribotError, InvalidInputError
 from attribot.manifest import git_state, hardware, package_versions
@@ -41,7 +39,7 @@ from attribot.models.memory import peak_memory, reset_peak_memory
 from experiments.benchmark_records import WAYS, BenchmarkRun, LeftOut, Measurements
 from experiments.benchmark_report import build
 from experiments.benchmark_ways import Cell, Way, ways_of
-from experiments.forward_clock import ForwardClock, read_clock
+from experiments.forward_clock import ForwardClock, read_clock, undisturbed
 
 # First calls set up kernels and buffers, milliseconds that longer rounds do not show.
 MAX_UNMEASURED_SECONDS = 2.0
@@ -181,15 +179,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = shlex.join(sys.argv[1:] if arguments is None else arguments)
     parser = argument_parser()
     options = parser.parse_args(arguments)
-    disable_progress_bar()
-    # Walking the objects of all imported libraries would take longer than small cells.
-    gc.freeze()
     try:
-        print(benchmark(options, command))
+        with undisturbed():
+            print(benchmark(options, command))
     except AttribotError as error:
         parser.exit(1, f"{error}\n")
-    finally:
-        gc.unfreeze()
 
 
 def benchmark(options: argparse.Namespace, command: str) -> Path:

@@ -1,13 +1,29 @@
-"""Time inside a model's forward passes, by hooks on the model."""
+"""Time inside a model's forward passes, by hooks on the model, and quiet to measure it in."""
 
 from __future__ import annotations
 
+import gc
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import nn
+from transformers.utils.logging import disable_progress_bar
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No progress bars, and no garbage collection over the objects of all imported libraries, which
+    would take longer than small passes."""
+    disable_progress_bar()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class ForwardClock:

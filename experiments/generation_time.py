@@ -11,7 +11,6 @@ every other round backwards. Writes `generation_time.csv`, `.json` (command, com
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import shlex
 import sys
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from transformers.utils.logging import disable_progress_bar
 
 from attribot.attributors.ablation import Mask
 from attribot.attributors.base import Attributor, Problem
@@ -51,7 +49,7 @@ from attribot.scoring.scorer import ModelScorer
 from attribot.types import Cost, Example
 from experiments.benchmark import matmul_rate, positive
 from experiments.benchmark_records import BenchmarkRun
-from experiments.forward_clock import read_clock
+from experiments.forward_clock import read_clock, undisturbed
 from experiments.generation_time_report import COLUMNS, CSV_FILE, GENERATION, JSON_FILE, build
 
 # Those that conf/model/smollm2-135m-layer-dropped.yaml leaves out.
@@ -202,15 +200,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=None, help="default: all available cores")
     parser.add_argument("--output", type=Path, default=Path("runs/generation_time"))
     options = parser.parse_args(arguments)
-    disable_progress_bar()
-    # Walking the objects of all imported libraries would take longer than small passes.
-    gc.freeze()
     try:
-        print(run(options, command))
+        with undisturbed():
+            print(run(options, command))
     except AttribotError as error:
         parser.exit(1, f"{error}\n")
-    finally:
-        gc.unfreeze()
 
 
 if __name__ == "__main__":

@@ -57,7 +57,6 @@ WITHOUT_INFLUENCE = (
 def build_experiment(config: DictConfig) -> Experiment:
     """Everything a composed configuration names, loaded; each model once."""
     plain = plain_values(config)
-    identity = run_id(plain, WITHOUT_INFLUENCE)
     set_threads(config.num_threads)
     attributors = {
         name: instantiate(method.method, _convert_="all") for name, method in config.methods.items()
@@ -86,7 +85,7 @@ def build_experiment(config: DictConfig) -> Experiment:
             method.get("family", ""),
         )
     return Experiment(
-        run_id=identity,
+        run_id=run_identity(config),
         run_dir=run_dir_of(config),
         config=plain,
         models=models,
@@ -107,10 +106,14 @@ def build_experiment(config: DictConfig) -> Experiment:
     )
 
 
+def run_identity(config: DictConfig) -> str:
+    """The id of the run that a composed configuration describes."""
+    return run_id(plain_values(config), WITHOUT_INFLUENCE)
+
+
 def run_dir_of(config: DictConfig) -> Path:
-    """The folder of the run that a composed configuration describes."""
-    identity = run_id(plain_values(config), WITHOUT_INFLUENCE)
-    return Path(config.output_dir) / f"{config.name}-{identity}"
+    """The folder of that run."""
+    return Path(config.output_dir) / f"{config.name}-{run_identity(config)}"
 
 
 def plain_values(config: DictConfig) -> dict[str, Any]:
