@@ -256,8 +256,7 @@ def print_paths(run_dir: Path, console: Console) -> None:
     """Where everything stands."""
     for what, path in (
         ("records", run_dir / "*.parquet"),
-        ("table", run_dir / "tables" / "curve.md"),
-        ("table", run_dir / "tables" / "curve.csv"),
+        *(("table", path) for path in sorted((run_dir / "tables").glob("*.md"))),
         *(("figure", path) for path in sorted((run_dir / "figures").glob("*.png"))),
         ("report", run_dir / "report.html"),
         *(("W&B run", path) for path in sorted((run_dir / "wandb").glob("offline-run-*"))),
