@@ -51,7 +51,7 @@ reproduce: $(READY)
 tables: $(READY)
 	for folder in results/*/records; do \
 	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
-	$(BIN)/python -m experiments.benchmark_report results/benchmark
+	$(BIN)/python -m experiments.benchmark.report results/benchmark
 	$(BIN)/python -m experiments.efficiency results/efficiency
 	for folder in results/pareto results/same_family_pair; do \
 	  $(BIN)/python -m experiments.assumptions $$folder/records/* \

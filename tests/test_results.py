@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ import yaml
 from attribot.records import read_records
 from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
-from experiments import assumptions, best_setting, sensitivity, verdicts
-from experiments.benchmark_report import build
+from experiments.assumptions import __main__ as assumptions
+from experiments.benchmark.report import build
+from experiments.best_setting import __main__ as best_setting
+from experiments.sensitivity import __main__ as sensitivity
+from experiments.verdicts import __main__ as verdicts
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
@@ -101,7 +105,7 @@ def test_commands_behind_claims_exist(folder):
         assert "\nreproduce:" in (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     else:
         assert words[:2] == ["python", "-m"]
-        assert (REPOSITORY / words[2].replace(".", "/")).with_suffix(".py").is_file()
+        assert find_spec(words[2]) is not None
 
 
 @pytest.mark.parametrize("folder", BEST_SETTINGS, ids=lambda path: path.name)

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from attribot.pipeline import attribute_example
-from experiments.method_descriptions import description_of
+from experiments.methods_page.descriptions import description_of
 from tests.attributors.fakes import AdditiveScorer, RedundantScorer, build_problem
 from tests.contract import test_contract as contract
 from tests.contract.tiny_runs import problem_of, scorer_of

@@ -14,10 +14,11 @@ from attribot.errors import RecordsError
 from attribot.evaluation.statistics import mean_interval
 from attribot.records import Records
 from attribot.report.summary import summarise
-from experiments import assumptions, pooled_statistics
-from experiments.assumption_correlations import correlations, correlations_markdown
-from experiments.assumption_figures import middle
-from experiments.assumption_paragraphs import (
+from experiments import pooled_statistics
+from experiments.assumptions import __main__ as assumptions
+from experiments.assumptions.correlations import correlations, correlations_markdown
+from experiments.assumptions.figures import middle
+from experiments.assumptions.paragraphs import (
     paragraph_methods,
     paragraph_scores,
     paragraphs,

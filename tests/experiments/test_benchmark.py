@@ -14,9 +14,9 @@ from torch import nn
 
 from attribot.context.partition import NupunktSplitter, build_tree
 from attribot.data.examples import BundledDataset
-from experiments import benchmark
-from experiments.benchmark_records import COLUMNS, WAYS, Measurements
-from experiments.benchmark_ways import (
+from experiments.benchmark import __main__ as benchmark
+from experiments.benchmark.records import COLUMNS, WAYS, Measurements
+from experiments.benchmark.ways import (
     NUM_HEAD_TOKENS,
     NUM_QUERY_TOKENS,
     NUM_RESPONSE_TOKENS,
@@ -257,7 +257,7 @@ def test_random_weights_need_few_packages(tmp_path):
     absent = ["hydra", "omegaconf", "wandb", "scipy", "sklearn", "nupunkt", "tabulate", "rich"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent}));"
-        "from experiments.benchmark import main; main()"
+        "from experiments.benchmark.__main__ import main; main()"
     )
     cell = ["--tokens", "96", "--sources", "2", "--repeats", "1", "--geometry", TINY]
     command = [sys.executable, "-c", code, *cell, "--output", str(tmp_path)]

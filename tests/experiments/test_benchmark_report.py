@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from attribot.errors import RecordsError
-from experiments import benchmark_report
-from experiments.benchmark_growth import draw, exponents
-from experiments.benchmark_records import BenchmarkRun, LeftOut, Measurements
-from experiments.benchmark_report import build, medians, outside_forward, ratios, verdict
+from experiments.benchmark import report as benchmark_report
+from experiments.benchmark.growth import draw, exponents
+from experiments.benchmark.records import BenchmarkRun, LeftOut, Measurements
+from experiments.benchmark.report import build, medians, outside_forward, ratios, verdict
 
 MACHINE = {
     "model": "made up",
@@ -168,7 +168,7 @@ def test_the_figure_has_a_panel_per_number_of_sources_and_per_length(tmp_path, m
         def savefig(self, *_, **__):
             figures.append(self)
 
-    monkeypatch.setattr("experiments.benchmark_growth.Figure", Kept)
+    monkeypatch.setattr("experiments.benchmark.growth.Figure", Kept)
     cells = [(100, 8), (200, 8), (400, 8), (100, 16), (200, 16), (100, 32)]
     rows = [row("packed", num_tokens=n, sources=s, **powers(n, s)) for n, s in cells]
     assert draw(medians(measured(*rows).rows), tmp_path / "figure.png")

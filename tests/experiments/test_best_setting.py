@@ -15,8 +15,8 @@ import pytest
 from attribot.errors import InvalidInputError
 from attribot.manifest import MethodInfo
 from attribot.records import Records
-from experiments.best_setting import BUDGETS, best_settings, choose, choosing_half, main
-from experiments.swept_settings import Settings, settings_of
+from experiments.best_setting.__main__ import BUDGETS, best_settings, choose, choosing_half, main
+from experiments.best_setting.settings import Settings, settings_of
 from tests.synthetic_run import continue_run, manifest
 
 EXAMPLES = tuple(f"question-{number}" for number in range(4))

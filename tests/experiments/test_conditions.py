@@ -7,7 +7,7 @@ import math
 import pytest
 
 from attribot.errors import InvalidInputError
-from experiments.conditions import Number, is_met
+from experiments.verdicts.conditions import Number, is_met
 
 ONE = {"mAP": Number(0.9, 0.8, 0.95, "")}
 TWO = {"k1": Number(0.5, 0.4, 0.6, ""), "k2": Number(0.7, 0.65, math.nan, "")}

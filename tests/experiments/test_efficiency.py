@@ -22,8 +22,8 @@ from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.planning import Work
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Attribution, Cost
-from experiments import efficiency
-from experiments.efficiency_compositions import (
+from experiments.efficiency import __main__ as efficiency
+from experiments.efficiency.compositions import (
     HEADLINE,
     NAIVE,
     REUSE,
@@ -32,7 +32,7 @@ from experiments.efficiency_compositions import (
     papers_cost,
     token_cost,
 )
-from experiments.efficiency_counting import (
+from experiments.efficiency.counting import (
     Call,
     SyntheticPrompt,
     count_calls,
@@ -40,15 +40,15 @@ from experiments.efficiency_counting import (
     named_geometry,
     word_model,
 )
-from experiments.efficiency_report import _cost, draw
-from experiments.efficiency_reuse import (
+from experiments.efficiency.report import _cost, draw
+from experiments.efficiency.reuse import (
     HEAD_TOKENS,
     TAIL_TOKENS,
     record_table,
     recorded_ratios,
     simple_ratio,
 )
-from experiments.efficiency_tables import (
+from experiments.efficiency.tables import (
     FLOOR,
     H200,
     PROMPTS,

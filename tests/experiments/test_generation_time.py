@@ -12,8 +12,8 @@ from attribot.errors import RecordsError
 from attribot.models.generation import GenerationSettings
 from attribot.models.layer_drop import drop_layers
 from attribot.scoring.cost import ModelGeometry
-from experiments.generation_time import Bench, measure, ways
-from experiments.generation_time_report import COLUMNS, GENERATION, build, ratio_table
+from experiments.generation_time.__main__ import Bench, measure, ways
+from experiments.generation_time.report import COLUMNS, GENERATION, build, ratio_table
 from tests.models.tiny import tiny_language_model
 
 CIRCUMSTANCES = {

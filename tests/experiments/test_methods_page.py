@@ -11,15 +11,7 @@ from attribot.attributors.leave_one_out import LeaveOneOut
 from attribot.attributors.leave_two_out import LeaveTwoOut
 from attribot.attributors.random_scores import RandomScores
 from attribot.errors import InvalidInputError
-from experiments.method_descriptions import (
-    QUANTITIES,
-    Description,
-    description_of,
-    head_of,
-    method_class,
-    methods_of,
-)
-from experiments.methods_page import (
+from experiments.methods_page.__main__ import (
     ABSENT,
     CONF,
     REPOSITORY,
@@ -27,6 +19,14 @@ from experiments.methods_page import (
     main,
     methods_page,
     read_comparison,
+)
+from experiments.methods_page.descriptions import (
+    QUANTITIES,
+    Description,
+    description_of,
+    head_of,
+    method_class,
+    methods_of,
 )
 
 DOCS = REPOSITORY / "docs"

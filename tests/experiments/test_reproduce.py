@@ -15,7 +15,7 @@ from attribot.report.build import build_report
 from attribot.report.merging import merge_records
 from attribot.report.summary import summarise
 from attribot.report.tables import write_tables
-from experiments import reproduce
+from experiments.reproduce import __main__ as reproduce
 from experiments.runner import run
 from tests.experiments.tiny_experiment import tiny_experiment
 from tests.synthetic_run import continue_run

@@ -18,21 +18,22 @@ from attribot.evaluation.outliers import GeneralizedESD, TopScores
 from attribot.records import Records, read_records
 from attribot.report.summary import summarise
 from attribot.types import Attribution, Cost, FloatArray
-from experiments import runner, sensitivity
+from experiments import runner
 from experiments.recorded_scores import RecordedScores
-from experiments.sensitivity_knobs import (
+from experiments.sensitivity import __main__ as sensitivity
+from experiments.sensitivity.knobs import (
     knob_table,
     order_agreement,
     order_table,
     without_outliers,
 )
-from experiments.sensitivity_rebuilt import (
+from experiments.sensitivity.rebuilt import (
     HEADLINE,
     configured_evaluation,
     precisions,
     rebuilt_precision,
 )
-from experiments.sensitivity_runs import (
+from experiments.sensitivity.runs import (
     by_variant,
     variant_of,
     variant_order_table,

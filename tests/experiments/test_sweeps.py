@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
-from experiments.reproduce import grid
+from experiments.reproduce.__main__ import grid
 from tests.experiments.test_configuration import CONF, REPOSITORY, composed
 
 SWEEP = REPOSITORY / "experiments" / "sweep.yaml"

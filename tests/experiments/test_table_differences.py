@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from experiments.table_differences import Tolerances, compare_tables
+from experiments.reproduce.differences import Tolerances, compare_tables
 
 TOLERANCES = Tolerances(value=0.01, factor=2.0)
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from attribot.errors import InvalidInputError
-from experiments.verdicts import MEANINGS, build, main
+from experiments.verdicts.__main__ import MEANINGS, build, main
 from tests.synthetic_run import continue_run
 
 CURVE = pd.DataFrame(

@@ -1,6 +1,6 @@
 """Table, verdict, fitted exponents and figure of what `experiments.benchmark` has measured.
 
-    python -m experiments.benchmark_report runs/benchmark
+    python -m experiments.benchmark.report runs/benchmark
 
 Rebuilds `benchmark.md` and `benchmark.png` from `benchmark.csv` and `benchmark.json` in the folder;
 needs neither torch nor a GPU.
@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from attribot.errors import AttribotError
-from experiments.benchmark_growth import COSTS, PREDICTION, draw, exponents
-from experiments.benchmark_records import CELL, WAYS, BenchmarkRun, Measurements
+from experiments.benchmark.growth import COSTS, PREDICTION, draw, exponents
+from experiments.benchmark.records import CELL, WAYS, BenchmarkRun, Measurements
 
 BAR_OVER_CACHED, BAR_OVER_NAIVE, BAR_OUTSIDE = 0.80, 0.50, 0.05
 JUDGED_TOKENS = (400, 1200)
@@ -200,7 +200,7 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.benchmark_report",
+        prog="python -m experiments.benchmark.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -34,7 +34,7 @@ from attribot.scoring.planning_engine import PlanningEngine
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Cost
 
-GEOMETRIES = Path(__file__).parent / "geometries"
+GEOMETRIES = Path(__file__).parents[1] / "geometries"
 ROLES = ("target", "proxy")
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.efficiency_compositions import HEADLINE, PARAGRAPHS, SENTENCES
-from experiments.efficiency_counting import SyntheticPrompt
-from experiments.efficiency_reuse import record_table, shape_table
-from experiments.efficiency_tables import FLOOR, GOAL, H200, markdown_table, size_of
+from experiments.efficiency.compositions import HEADLINE, PARAGRAPHS, SENTENCES
+from experiments.efficiency.counting import SyntheticPrompt
+from experiments.efficiency.reuse import record_table, shape_table
+from experiments.efficiency.tables import FLOOR, GOAL, H200, markdown_table, size_of
 
 SHOWN_TARGET, SHOWN_PROXY = "llama-3.1-70b", "llama-3.2-1b"
 MARKERS = ("o", "s", "^")

@@ -34,10 +34,10 @@ from omegaconf import DictConfig, OmegaConf
 from attribot.errors import AttribotError
 from attribot.manifest import read_manifest
 from attribot.report.build import build_report
+from experiments.reproduce.differences import Comparison, Tolerances, compare_tables
 from experiments.run import CONF_DIR, run_dir_of
-from experiments.table_differences import Comparison, Tolerances, compare_tables
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:

@@ -36,9 +36,9 @@ from attribot.models.geometry import random_model
 from attribot.models.language_model import LanguageModel, input_device
 from attribot.models.loading import set_threads
 from attribot.models.memory import peak_memory, reset_peak_memory
-from experiments.benchmark_records import WAYS, BenchmarkRun, LeftOut, Measurements
-from experiments.benchmark_report import build
-from experiments.benchmark_ways import Cell, Way, ways_of
+from experiments.benchmark.records import WAYS, BenchmarkRun, LeftOut, Measurements
+from experiments.benchmark.report import build
+from experiments.benchmark.ways import Cell, Way, ways_of
 from experiments.forward_clock import ForwardClock, read_clock, undisturbed
 
 # First calls set up kernels and buffers, milliseconds that longer rounds do not show.
@@ -209,7 +209,7 @@ def benchmark(options: argparse.Namespace, command: str) -> Path:
     text = None
     if language_model is not None and "packed" in used:
         # It needs more packages than a machine that only times random weights may have.
-        from experiments.benchmark_text import measure_text
+        from experiments.benchmark.text import measure_text
 
         text = measure_text(language_model, options.repeats)
     commit, is_dirty = git_state(Path(__file__).parent)

@@ -14,7 +14,7 @@ from attribot.records import Records
 from attribot.report.paired import parts
 from attribot.types import BoolArray, FloatArray, IntArray
 from experiments.recorded_scores import interval_columns, mean_over_questions, recorded_scores
-from experiments.sensitivity_rebuilt import HEADLINE, Table, configured_evaluation
+from experiments.sensitivity.rebuilt import HEADLINE, Table, configured_evaluation
 
 # Of one method on the same examples, under the headline and under an alternative.
 BothValues = tuple[FloatArray, FloatArray]

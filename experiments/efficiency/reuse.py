@@ -16,9 +16,9 @@ from attribot.errors import RecordsError
 from attribot.evaluation.efficiency import CostStage, PromptShape, predicted_relative_cost
 from attribot.evaluation.statistics import Interval, mean_interval
 from attribot.records import Records, read_records
-from experiments.efficiency_compositions import NAIVE, REUSE
-from experiments.efficiency_counting import SyntheticPrompt
-from experiments.efficiency_tables import markdown_table
+from experiments.efficiency.compositions import NAIVE, REUSE
+from experiments.efficiency.counting import SyntheticPrompt
+from experiments.efficiency.tables import markdown_table
 
 # Tokens of SmolLM2's chat template and the instruction, before the context and behind the query.
 HEAD_TOKENS, TAIL_TOKENS = 38, 10

@@ -19,9 +19,9 @@ from attribot.records import Records, read_records
 from attribot.report.tables import MISSING, markdown_table
 from experiments.recorded_scores import estimate_text
 from experiments.records_command import tables_from_records
-from experiments.sensitivity_knobs import knob_table, order_table
-from experiments.sensitivity_rebuilt import HEADLINE, precisions
-from experiments.sensitivity_runs import by_variant, variant_order_table, variant_table
+from experiments.sensitivity.knobs import knob_table, order_table
+from experiments.sensitivity.rebuilt import HEADLINE, precisions
+from experiments.sensitivity.runs import by_variant, variant_order_table, variant_table
 
 KNOB_TITLES = {
     "outlier_rule": "Which reference scores are outliers",

@@ -11,8 +11,8 @@ import pandas as pd
 
 from attribot.errors import RecordsError
 from attribot.evaluation.statistics import ratio_interval
-from experiments.benchmark_records import BenchmarkRun
-from experiments.efficiency_tables import markdown_table
+from experiments.benchmark.records import BenchmarkRun
+from experiments.efficiency.tables import markdown_table
 
 CSV_FILE, JSON_FILE, PAGE = "generation_time.csv", "generation_time.json", "generation_time.md"
 GENERATION = "generation"

@@ -30,7 +30,7 @@ from attribot.errors import AttribotError, InvalidInputError
 from attribot.evaluation.statistics import Interval, mean_interval
 from attribot.records import read_records
 from attribot.types import BoolArray, FloatArray
-from experiments.swept_settings import Settings, settings_of
+from experiments.best_setting.settings import Settings, settings_of
 
 BUDGETS = tuple(Fraction(1, 2**power) for power in range(1, 6))
 NUM_SPLITS = 200

@@ -47,10 +47,10 @@ from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.planning import Work, WorkPlanner
 from attribot.scoring.scorer import ModelScorer
 from attribot.types import Cost, Example
-from experiments.benchmark import matmul_rate, positive
-from experiments.benchmark_records import BenchmarkRun
+from experiments.benchmark.__main__ import matmul_rate, positive
+from experiments.benchmark.records import BenchmarkRun
 from experiments.forward_clock import read_clock, undisturbed
-from experiments.generation_time_report import COLUMNS, CSV_FILE, GENERATION, JSON_FILE, build
+from experiments.generation_time.report import COLUMNS, CSV_FILE, GENERATION, JSON_FILE, build
 
 # Those that conf/model/smollm2-135m-layer-dropped.yaml leaves out.
 DROPPED_LAYERS = (4, 5, 25, 26)

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.benchmark_records import WAYS
+from experiments.benchmark.records import WAYS
 
 COSTS = {
     "expected_tokens": "predicted (tokens)",

@@ -21,9 +21,9 @@ from attribot.report.merging import merge_records
 from attribot.report.paired import parts
 from attribot.report.recall_curve import recall_curve, recall_markdown
 from attribot.report.recall_figure import draw_recall
-from experiments.assumption_correlations import correlations, correlations_markdown, score_pairs
-from experiments.assumption_figures import Scatter, draw_scatters
-from experiments.assumption_paragraphs import (
+from experiments.assumptions.correlations import correlations, correlations_markdown, score_pairs
+from experiments.assumptions.figures import Scatter, draw_scatters
+from experiments.assumptions.paragraphs import (
     paragraph_methods,
     paragraph_scores,
     paragraphs,

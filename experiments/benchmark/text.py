@@ -12,7 +12,7 @@ from attribot.models.generation import response_from_text
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.engine import LikelihoodEngine
 from attribot.scoring.scorer import ModelScorer
-from experiments.benchmark_ways import Way
+from experiments.benchmark.ways import Way
 from experiments.forward_clock import ForwardClock, read_clock
 
 

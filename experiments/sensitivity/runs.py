@@ -23,8 +23,8 @@ from experiments.recorded_scores import (
     recorded_scores,
     scored_examples,
 )
-from experiments.sensitivity_knobs import BothValues, order_agreement, without_outliers
-from experiments.sensitivity_rebuilt import HEADLINE, configured_evaluation
+from experiments.sensitivity.knobs import BothValues, order_agreement, without_outliers
+from experiments.sensitivity.rebuilt import HEADLINE, configured_evaluation
 
 # Keys of a run's configuration, with the headline's values; older runs lack some of them.
 CHOICES: Mapping[str, object] = {

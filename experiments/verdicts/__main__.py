@@ -35,10 +35,10 @@ import yaml
 
 from attribot.errors import AttribotError, InvalidInputError
 from attribot.manifest import read_manifest
-from experiments.benchmark_records import Measurements
-from experiments.conditions import Number, is_met
+from experiments.benchmark.records import Measurements
+from experiments.verdicts.conditions import Number, is_met
 
-CLAIMS = Path(__file__).resolve().parents[1] / "results" / "claims.yaml"
+CLAIMS = Path(__file__).resolve().parents[2] / "results" / "claims.yaml"
 UNTESTABLE = "cannot be tested here"
 VERDICTS = ("holds", "holds in direction", "fails", UNTESTABLE)
 MEANINGS = (

@@ -23,7 +23,7 @@ from hydra import compose, initialize_config_dir
 from attribot.attributors.two_stage import TwoStage
 from attribot.errors import AttribotError, InvalidInputError
 from attribot.report.tables import MISSING, Column, markdown_table
-from experiments.method_descriptions import (
+from experiments.methods_page.descriptions import (
     QUANTITIES,
     Description,
     description_of,
@@ -32,7 +32,7 @@ from experiments.method_descriptions import (
     methods_of,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CONF = REPOSITORY / "conf"
 COLUMNS = (
     Column("average_precision", "mAP ↑"),

@@ -11,13 +11,13 @@ from tabulate import tabulate
 
 from attribot.scoring.cost import ModelGeometry
 from attribot.scoring.planning import Work
-from experiments.efficiency_compositions import (
+from experiments.efficiency.compositions import (
     Composition,
     compositions,
     papers_cost,
     token_cost,
 )
-from experiments.efficiency_counting import (
+from experiments.efficiency.counting import (
     Call,
     SyntheticPrompt,
     count_calls,

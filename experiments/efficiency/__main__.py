@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attribot.errors import AttribotError
-from experiments import generation_time_report
-from experiments.efficiency_report import draw, page
-from experiments.efficiency_reuse import recorded_ratios
-from experiments.efficiency_tables import PROMPTS, efficiency_rows
+from experiments.efficiency.report import draw, page
+from experiments.efficiency.reuse import recorded_ratios
+from experiments.efficiency.tables import PROMPTS, efficiency_rows
+from experiments.generation_time import report as generation_time_report
 
-RECORDS = Path(__file__).resolve().parents[1] / "results/first_results/records"
+RECORDS = Path(__file__).resolve().parents[2] / "results/first_results/records"
 FIGURE = "efficiency.png"
 # Enough for every quoted number, and equal on machines that add up in another order.
 FLOAT_FORMAT = "%.6g"
