@@ -11,7 +11,7 @@ from attribot.report.curve import cost_units, curve_of
 from attribot.report.equal_cost import write_equal_cost
 from attribot.report.figures import draw_curve, draw_panels
 from attribot.report.html import render_report
-from attribot.report.merging import merge_records
+from attribot.report.joining import join_runs
 from attribot.report.metric_tables import write_metrics
 from attribot.report.panels import panels_of, part_names
 from attribot.report.ranking import write_ranking
@@ -28,17 +28,18 @@ FIGURES = ("curve.png", "curve_flops.png")
 def build_report(run_dirs: Sequence[Path], output: Path, num_examples: int = NUM_EXAMPLES) -> Path:
     """Write tables, figures and `report.html` of one or more runs into the folder `output`.
 
+    Runs of other examples add examples, runs of other methods on the same examples add methods.
     Several data sets have a figure of a panel each. Of runs under several seeds, those of the first
     seed are reported, and `stability.md` compares all. Returns the path of the report.
 
     Raises:
-        RecordsError: a folder holds no run, no run has a result yet, or the runs differ in more
-            than their examples and seeds.
+        RecordsError: a folder holds no run, no run has a result yet, or the runs cannot be one: see
+            `join_runs`.
     """
     by_seed: dict[int, list[Records]] = {}
     for run in map(read_records, run_dirs):
         by_seed.setdefault(run.manifest.seed, []).append(run)
-    of_seeds = [merge_records(runs) for runs in by_seed.values()]
+    of_seeds = [join_runs(runs) for runs in by_seed.values()]
     records = of_seeds[0]
     summary = summarise(records)
     if summary.empty:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pandas as pd
 
 from attribot.errors import RecordsError
-from attribot.manifest import DatasetSummary
+from attribot.manifest import DatasetSummary, Manifest
 from attribot.records import TABLES, Records
+from attribot.report.paired import configurations
 
 
 def merge_records(runs: Sequence[Records]) -> Records:
@@ -34,11 +35,8 @@ def merge_records(runs: Sequence[Records]) -> Records:
                     "them one by one, or run both with the same settings and code"
                 )
     manifests = [run.manifest for run in runs]
-    finished = [manifest.finished_at for manifest in manifests]
     merged = replace(
-        first,
-        run_id=" + ".join(manifest.run_id for manifest in manifests),
-        config={manifest.run_id: manifest.config for manifest in manifests},
+        pooled_manifest(manifests),
         dataset=DatasetSummary(
             " + ".join(manifest.dataset.name for manifest in manifests),
             sum(manifest.dataset.num_read for manifest in manifests),
@@ -48,10 +46,6 @@ def merge_records(runs: Sequence[Records]) -> Records:
                 for reason, count in manifest.dataset.dropped.items()
             },
         ),
-        is_dirty=any(manifest.is_dirty for manifest in manifests),
-        started_at=min(manifest.started_at for manifest in manifests),
-        finished_at=None if None in finished else max(time for time in finished if time),
-        resumed=tuple(entry for manifest in manifests for entry in manifest.resumed),
     )
     tables = {
         name: pd.concat([getattr(run, name) for run in _told_apart(runs)], ignore_index=True)
@@ -65,6 +59,22 @@ def merge_records(runs: Sequence[Records]) -> Records:
             "give each run once"
         )
     return Records(merged, **tables)
+
+
+def pooled_manifest(manifests: Sequence[Manifest]) -> Manifest:
+    """The first manifest with the runs, configurations and times of all."""
+    run_ids = [run_id for manifest in manifests for run_id in manifest.run_id.split(" + ")]
+    configs = [config for manifest in manifests for config in configurations(manifest)]
+    finished = [manifest.finished_at for manifest in manifests]
+    return replace(
+        manifests[0],
+        run_id=" + ".join(run_ids),
+        config=dict(zip(run_ids, configs, strict=True)),
+        is_dirty=any(manifest.is_dirty for manifest in manifests),
+        started_at=min(manifest.started_at for manifest in manifests),
+        finished_at=None if None in finished else max(time for time in finished if time),
+        resumed=tuple(entry for manifest in manifests for entry in manifest.resumed),
+    )
 
 
 def _told_apart(runs: Sequence[Records]) -> Sequence[Records]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from attribot.errors import InvalidInputError
 from attribot.records import Records
-from attribot.report.merging import merge_records
+from attribot.report.joining import join_runs
 from attribot.types import FloatArray
 
 QUALITY = "average_precision"
@@ -40,57 +38,31 @@ class Settings:
 def settings_of(runs: Sequence[Records]) -> Settings:
     """Settings of one run with many methods, of its parts over data sets, or of a sweep's runs.
 
-    Runs of equal methods and models are parts of one, merged as reports merge them; others add
-    settings. What has one label in several runs is one setting.
-
     Raises:
-        RecordsError: the parts do not fit each other.
-        InvalidInputError: a run is unfinished or has no naive method, runs hold different examples,
-            or one label stands for several settings.
+        RecordsError: the runs cannot be one; see `join_runs`.
+        InvalidInputError: a run is unfinished or has no naive method, two of its methods have one
+            label, or no FLOPs are counted.
     """
-    parts: dict[str, list[Records]] = {}
     for run in runs:
         if run.manifest.finished_at is None or run.manifest.naive is None:
             raise InvalidInputError(
                 f"the run {run.manifest.run_id} is not finished or has no naive method: expected "
                 "finished runs whose costs are told relative to naive leave-one-out"
             )
-        of = asdict(run.manifest)
-        parts.setdefault(json.dumps([of["methods"], of["models"]]), []).append(run)
-    merged = [merge_records(group) for group in parts.values()]
-    posed = [_posed(records) for records in merged]
-    for other in posed[1:]:
-        if not other.equals(posed[0]):
-            raise InvalidInputError(
-                "the runs differ in examples, prompts or responses: a setting is only comparable "
-                "on the same ones; give runs of the same data sets and the same target"
-            )
-    found: dict[str, FloatArray] = {}
-    uncounted: dict[str, None] = {}
-    for records in merged:
-        for label, measured in _by_label(records, posed[0].index).items():
-            if np.isnan(measured[1]).any():
-                uncounted[label] = None
-            elif not np.allclose(found.setdefault(label, measured), measured, equal_nan=True):
-                raise InvalidInputError(
-                    f"the label {label!r} stands for several settings: give each its own, with "
-                    "methods.selected.label=... in the sweep"
-                )
-    return _of_scored(found, tuple(uncounted), merged[0], posed[0])
+    records = join_runs(runs)
+    measured = _by_label(records)
+    uncounted = tuple(label for label, of in measured.items() if np.isnan(of[1]).any())
+    return _of_scored(
+        {label: of for label, of in measured.items() if label not in uncounted}, uncounted, records
+    )
 
 
-def _posed(records: Records) -> pd.DataFrame:
-    """What was asked, by example, in one order for all runs."""
-    columns = ["example_id", "dataset", "prompt_sha", "response_sha"]
-    return records.examples[columns].set_index("example_id").sort_index()
-
-
-def _by_label(records: Records, examples: pd.Index) -> dict[str, FloatArray]:
+def _by_label(records: Records) -> dict[str, FloatArray]:
     """`[2, num_examples]` average precision and FLOPs of every method, by label.
 
     The FLOPs are NaN where passes were made and none counted.
     """
-    manifest = records.manifest
+    manifest, examples = records.manifest, records.examples["example_id"]
     quality = records.metrics[records.metrics["metric"] == QUALITY]
     measured = {}
     for name, info in manifest.methods.items():
@@ -108,7 +80,7 @@ def _by_label(records: Records, examples: pd.Index) -> dict[str, FloatArray]:
 
 
 def _of_scored(
-    found: dict[str, FloatArray], uncounted: tuple[str, ...], records: Records, posed: pd.DataFrame
+    found: dict[str, FloatArray], uncounted: tuple[str, ...], records: Records
 ) -> Settings:
     """The settings on the examples that have a mAP."""
     if not found:
@@ -116,11 +88,10 @@ def _of_scored(
     precision, flops = np.stack(list(found.values()), axis=1)
     is_scored = ~np.isnan(precision).any(axis=0)
     naive = records.costs[records.costs["method"] == records.manifest.naive]
+    posed = records.examples.set_index("example_id")["dataset"]
     naive_flops = naive.set_index("example_id")["flops"].reindex(posed.index).to_numpy(float)
     # Merged runs of one data set have its configuration before the id of the question.
-    questions = [
-        str(example).removeprefix(f"{dataset}/") for example, dataset in posed["dataset"].items()
-    ]
+    questions = [str(example).removeprefix(f"{dataset}/") for example, dataset in posed.items()]
     return Settings(
         tuple(found),
         tuple(q for q, keep in zip(questions, is_scored, strict=True) if keep),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attribot.errors import InvalidInputError
+from attribot.errors import AttribotError, InvalidInputError
 from attribot.manifest import MethodInfo
 from attribot.records import Records
 from experiments.best_setting.__main__ import BUDGETS, best_settings, choose, choosing_half, main
@@ -77,7 +77,7 @@ def records(
         pd.DataFrame({"example_id": examples, "dataset": dataset}).assign(
             prompt_sha=[f"p{dataset}{e}" for e in examples], response_sha="r"
         ),
-        pd.DataFrame(columns=["example_id", "dataset"]),
+        pd.DataFrame(columns=["example_id", "dataset", "method"]),
         pairs.assign(flops=[flops for _, flops in of], forward_passes=3),
         pairs.assign(metric="average_precision", value=[value for value, _ in of]),
     )
@@ -226,7 +226,7 @@ def test_examples_without_outliers_and_methods_without_counts_are_left_out() -> 
     [
         (
             lambda: [records({"x": (0.5, 1.0)}), records({"x": (0.6, 1.0)}, run_id="b", proxy="p")],
-            "'x' stands for several settings: give each its own",
+            "'x' stands for several settings in the runs",
         ),
         (
             lambda: [records({"x": (0.5, 1.0)}), records({"y": (0.6, 1.0)}, examples=EXAMPLES[:3])],
@@ -249,7 +249,7 @@ def test_examples_without_outliers_and_methods_without_counts_are_left_out() -> 
     ids=["label", "examples", "unfinished", "naive", "uncounted"],
 )
 def test_runs_that_cannot_be_compared_are_refused(runs, message: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(InvalidInputError) as caught:
+    with pytest.raises(AttribotError) as caught:
         settings_of(runs())
     assert message in str(caught.value)
 
