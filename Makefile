@@ -49,17 +49,9 @@ reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce $(EXPERIMENT) --data-dir $(DATA) $(OVERRIDES)
 
 tables: $(READY)
-	for folder in results/*/records; do \
-	  $(BIN)/python -m experiments.report $$folder/* --output $$(dirname $$folder) || exit 1; done
+	$(BIN)/python -m experiments.views $(patsubst %/records,%,$(wildcard results/*/records))
 	$(BIN)/python -m experiments.benchmark.report results/benchmark
 	$(BIN)/python -m experiments.efficiency results/efficiency
-	for folder in results/pareto results/same_family_pair; do \
-	  $(BIN)/python -m experiments.assumptions $$folder/records/* \
-	    --output $$folder/assumptions || exit 1; done
-	$(BIN)/python -m experiments.sensitivity results/first_results/records/* \
-	  --output results/first_results/sensitivity
-	$(BIN)/python -m experiments.best_setting results/ablation_windows/records/* \
-	  --output results/ablation_windows
 	$(BIN)/python -m experiments.verdicts
 	$(BIN)/python -m experiments.methods_page
 

@@ -1,4 +1,4 @@
-"""Run an experiment again, rebuild its tables and figures, and compare them with the committed.
+"""Run an experiment again, build the committed views of it anew, and compare the two.
 
     python -m experiments.reproduce first_results --data-dir ../shared/data
     python -m experiments.reproduce first_results --data-dir ../shared/data dataset=qasper_samples
@@ -33,9 +33,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from attribot.errors import AttribotError
 from attribot.manifest import read_manifest
-from attribot.report.build import build_report
 from experiments.reproduce.differences import Comparison, Tolerances, compare_tables
 from experiments.run import CONF_DIR, run_dir_of
+from experiments.views import build_views, views_of
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -88,7 +88,8 @@ def compare_folders(committed: Path, new: Path, tolerances: Tolerances) -> bool:
     if not committed.is_dir():
         print(f"{committed} does not exist: there is nothing to compare {new} with")
         return agree
-    for view in sorted([*committed.glob("tables/*"), *committed.glob("figures/*")]):
+    folders = [committed / name for name in (*views_of(committed), "figures")]
+    for view in sorted(path for folder in folders for path in folder.glob("*")):
         name = view.relative_to(committed)
         if not (new / name).is_file():
             print(f"{name}: committed, but not rebuilt")
@@ -127,9 +128,9 @@ def reproduce(name: str, overrides: Sequence[str], options: argparse.Namespace) 
         print(f"a run of {name} failed: see above; the same command continues where it stopped")
         return 2
     output = options.output / name
-    build_report(folders, output)
-    print(f"tables, figures and report: {output}")
     committed = options.results / name
+    build_views(views_of(committed), folders, output)
+    print(f"tables, figures and report: {output}")
     print_runs("new", folders)
     print_runs("committed", sorted(committed.glob("records/*")))
     tolerances = Tolerances(options.tolerance, options.factor)

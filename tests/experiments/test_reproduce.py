@@ -17,6 +17,7 @@ from attribot.report.summary import summarise
 from attribot.report.tables import write_tables
 from experiments.reproduce import __main__ as reproduce
 from experiments.runner import run
+from experiments.views import VIEWS
 from tests.experiments.tiny_experiment import tiny_experiment
 from tests.synthetic_run import continue_run
 
@@ -60,7 +61,7 @@ def started(tmp_path: Path, made_up: Path, monkeypatch: pytest.MonkeyPatch) -> l
 
     monkeypatch.setattr(reproduce, "run_grid", run_grid)
     monkeypatch.setattr(reproduce, "run_dirs", lambda _: [tmp_path / "run"])
-    monkeypatch.setattr(reproduce, "build_report", build_tables)
+    monkeypatch.setitem(VIEWS, "tables", build_tables)
     return overrides
 
 
