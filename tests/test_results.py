@@ -1,53 +1,50 @@
-"""What is committed under results/ is what its records say; what is quoted stands in a table."""
+"""What is committed under results/ is what its records say; figures quoted are those of tables."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from attribot.data.examples import BundledDataset
+from attribot.manifest import read_manifest
 from attribot.records import read_records
-from attribot.report.merging import merge_records
+from attribot.report.joining import join_runs
 from attribot.report.summary import summarise
-from experiments.assumptions import __main__ as assumptions
 from experiments.benchmark.report import build
-from experiments.best_setting import __main__ as best_setting
-from experiments.sensitivity import __main__ as sensitivity
 from experiments.verdicts import __main__ as verdicts
+from experiments.views import build_views, views_of
+from tests.quoted_numbers import FIGURE, TIME_OF_A_RUN, blocks, problems
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "results"
-EXPERIMENTS = sorted(path.parent for path in RESULTS.glob("*/records"))
-BEST_SETTINGS = sorted(path.parent for path in RESULTS.glob("*/best_settings.md"))
-VIEWS = [
-    (command.build, folder)
-    for command in (assumptions, sensitivity)
-    for folder in sorted(RESULTS.glob(f"*/{command.__name__.split('.')[-1]}"))
-]
-TABLES = sorted(RESULTS.rglob("*.csv"))
+WITH_RECORDS = sorted(path.parent for path in RESULTS.glob("*/records"))
+VIEWS = [(folder.name, view) for folder in WITH_RECORDS for view in views_of(folder)]
+OWN_PAGE = {"tables": "tables/curve.md", "sensitivity": "sensitivity/sensitivity.md"}
 BENCHMARK = RESULTS / "benchmark"
 README = (RESULTS / "README.md").read_text(encoding="utf-8")
 CLAIMS = yaml.safe_load((RESULTS / "claims.yaml").read_text(encoding="utf-8"))
-# A decimal that is no part of a name, a version or a longer number; `1.8x` is one.
-DECIMAL = re.compile(r"(?<![\w.:/-])-?\d+\.\d+(?=x\b|\W|$)(?!\.\d)")
-# What stands in the READMEs with a decimal point and is no result.
-NAMES = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|Python 3\.\d+|Apache-2\.0", flags=re.S)
+PAGES = ["README.md", "results/README.md"]
+PAGES += [f"docs/{path.name}" for path in sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES.remove("docs/methods.md")  # is written from the tables, and compared with them
 
 
 def records_of(experiment):
-    return merge_records([read_records(run) for run in sorted(experiment.glob("records/*"))])
+    return join_runs([read_records(run) for run in sorted(experiment.glob("records/*"))])
 
 
-@pytest.fixture(params=EXPERIMENTS, ids=lambda path: path.name)
+@pytest.fixture(params=[name for name, view in VIEWS if view == "tables"])
 def experiment(request):
-    return request.param
+    return RESULTS / request.param
 
 
 @pytest.mark.slow
@@ -57,11 +54,43 @@ def test_the_table_is_a_view_of_the_records(experiment):
     pd.testing.assert_frame_equal(committed, expected, check_dtype=False, rtol=1e-9)
 
 
-def test_the_run_was_finished_on_a_clean_commit(experiment):
-    manifest = records_of(experiment).manifest
-    assert manifest.finished_at
-    assert manifest.is_dirty is False
-    assert manifest.git_commit[:7] in README
+@pytest.mark.parametrize("folder", WITH_RECORDS, ids=lambda path: path.name)
+def test_runs_were_finished_on_a_clean_commit(folder):
+    for run in folder.glob("records/*"):
+        manifest = read_manifest(run)
+        assert manifest.finished_at
+        assert manifest.is_dirty is False
+
+
+def time_of_run(table):
+    """Minutes of the parts, commit and date in the row of the README that links the table."""
+    (row,) = [line for line in README.splitlines() if line.startswith("|") and f"({table})" in line]
+    minutes, commit, date = [cell.strip() for cell in row.strip("|").split("|")][-3:]
+    return sorted(map(int, minutes.split(" + "))), commit, date
+
+
+@pytest.mark.parametrize("folder", WITH_RECORDS, ids=lambda path: path.name)
+def test_the_readme_says_when_runs_were_and_how_long_they_took(folder):
+    manifests = [read_manifest(run) for run in folder.glob("records/*")]
+    starts = [datetime.fromisoformat(manifest.started_at) for manifest in manifests]
+    ends = [datetime.fromisoformat(manifest.finished_at) for manifest in manifests]
+    took = [
+        round((end - start).total_seconds() / 60) for start, end in zip(starts, ends, strict=True)
+    ]
+    (commit,) = {manifest.git_commit[:7] for manifest in manifests}
+    found = time_of_run(f"{folder.name}/{OWN_PAGE[views_of(folder)[0]]}")
+    assert found == (sorted(took), commit, str(max(ends).date()))
+
+
+@pytest.mark.parametrize("table", ["benchmark/benchmark", "efficiency/generation_time"])
+def test_the_readme_says_when_seconds_were_measured_and_for_how_long(table):
+    stored = json.loads((RESULTS / f"{table}.json").read_text(encoding="utf-8"))
+    runs = stored["runs"] if "runs" in stored else [stored["run"]]
+    measured = pd.read_csv(RESULTS / f"{table}.csv").assign(all=1)
+    seconds = measured.groupby("run" if "run" in measured else "all")["seconds"].sum()
+    ((commit, date),) = {(run["commit"][:7], run["date"]) for run in runs}
+    took = sorted(round(each / 60) for each in seconds)
+    assert time_of_run(f"{table}.md") == (took, commit, date)
 
 
 def test_the_readme_names_every_committed_result(experiment):
@@ -108,68 +137,66 @@ def test_commands_behind_claims_exist(folder):
         assert find_spec(words[2]) is not None
 
 
-@pytest.mark.parametrize("folder", BEST_SETTINGS, ids=lambda path: path.name)
 @pytest.mark.slow
-def test_best_settings_are_what_their_command_gives(folder, tmp_path, monkeypatch):
-    page = (folder / "best_settings.md").read_text(encoding="utf-8")
-    (arguments,) = re.search(r"`python -m experiments\.best_setting (.+)`", page).groups()
-    copied = tmp_path / folder.relative_to(REPOSITORY)
+@pytest.mark.parametrize(("name", "view"), [pair for pair in VIEWS if pair[1] != "tables"])
+def test_views_of_records_are_what_their_command_gives(name, view, tmp_path, monkeypatch):
+    copied = tmp_path / "results" / name
     copied.mkdir(parents=True)
-    (copied / "records").symlink_to(folder / "records")
+    (copied / "records").symlink_to(RESULTS / name / "records")
     monkeypatch.chdir(tmp_path)
-    best_setting.main(shlex.split(arguments))
-    assert (copied / "best_settings.md").read_text(encoding="utf-8") == page
-    for name in ("best_settings.csv", "best_settings_chosen.csv"):
-        found, committed = pd.read_csv(copied / name), pd.read_csv(folder / name)
-        pd.testing.assert_frame_equal(found, committed, rtol=1e-9)
+    results = Path("results", name)
+    build_views([view], sorted(results.glob("records/*")), results)
+    committed = [path for path in (RESULTS / name / view).iterdir() if path.suffix != ".png"]
+    assert committed
+    for path in committed:
+        assert (copied / view / path.name).read_text("utf-8") == path.read_text("utf-8"), path.name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("build_view", "folder"), VIEWS, ids=lambda v: getattr(v, "name", None))
-def test_views_of_records_are_what_their_command_gives(build_view, folder, tmp_path):
-    build_view(sorted(folder.parent.glob("records/*")), tmp_path)
-    for path in sorted(folder.glob("*.csv")) + sorted(folder.glob("*.md")):
-        assert (tmp_path / path.name).read_text("utf-8") == path.read_text("utf-8"), path.name
+def blocks_of(page):
+    path = REPOSITORY / page
+    return list(blocks(path.read_text(encoding="utf-8"), path.parent, RESULTS))
 
 
 @pytest.fixture(scope="module")
-def known():
-    """Whether a decimal, as quoted, is a number of a committed table, rounded to its digits."""
-    numbers = [pd.read_csv(table).select_dtypes("number") for table in TABLES]
-    values = np.concatenate([table.to_numpy(float).ravel() for table in numbers])
-    # Medians over rounds, which the table of single rounds does not have.
-    measured = set(DECIMAL.findall((BENCHMARK / "benchmark.md").read_text(encoding="utf-8")))
-    rounded = {}
-
-    def is_known(text):
-        digits = len(text.split(".")[1])
-        if digits not in rounded:
-            rounded[digits] = set(values.round(digits))
-        return float(text) in rounded[digits] or text in measured
-
-    return is_known
-
-
-def test_only_numbers_of_tables_are_known(known):
-    """The check can fail: these are in no table."""
-    assert not known("0.123456789")
-    assert not known("98765.4")
+def phrases():
+    """Phrases with figures that no single cell holds, from the records."""
+    contexts = records_of(RESULTS / "first_results").examples
+    medians = contexts.groupby("dataset")["num_sources"].median()
+    tokens = records_of(RESULTS / "ablation_windows").examples["num_prompt_tokens"]
+    compositions = set(pd.read_csv(RESULTS / "efficiency" / "efficiency.csv")["composition"])
+    ranking = pd.read_csv(RESULTS / "comparison" / "tables" / "ranking.csv")
+    ranked = ranking.query("dataset == 'all' and metric == 'average_precision'")
+    at2 = json.loads((RESULTS / "comparison" / "estimators" / "at2.json").read_text("utf-8"))
+    return [
+        f"{contexts['num_sources'].min()} to {contexts['num_sources'].max()} sentences, with "
+        f"medians of {medians.min():.0f} to {medians.max():.0f}",
+        f"{tokens.min():,} to {tokens.max():,} tokens",
+        f"{len([name for name in compositions if not name.startswith('(floor)')])} compositions",
+        f"{ranked['groups'].str.contains('a').sum()} of {len(ranked)} methods",
+        f"{at2['training']['num_examples']} other questions",
+        f"{len(list(BundledDataset().candidates()))} bundled questions",
+    ]
 
 
-def test_decimals_are_found_in_prose_and_not_in_names():
-    text = "1.79× [-0.5, 2.0], Python 3.11, [Apache-2.0](a-1.5.md) `x=0.5` v1.2.3 qwen2.5-1.5b "
-    text += "0.25x 0.9."
-    assert DECIMAL.findall(NAMES.sub(" ", text)) == ["1.79", "-0.5", "2.0", "0.25", "0.9"]
+def test_phrases_of_the_records_are_quoted(phrases):
+    quoted = " ".join(" ".join(block.text for page in PAGES for block in blocks_of(page)).split())
+    assert [phrase for phrase in phrases if phrase not in quoted] == []
 
 
-def test_numbers_quoted_in_the_results_stand_in_a_table(known):
-    quoted = DECIMAL.findall(NAMES.sub(" ", README.split("## What the numbers show")[1]))
-    assert len(quoted) > 100
-    for text in quoted:
-        assert known(text), f"{text} stands in no committed table"
+@pytest.mark.parametrize("page", PAGES)
+def test_every_figure_is_that_of_its_record(page, phrases):
+    """See tests/quoted_numbers.py."""
+    found = [problem for block in blocks_of(page) for problem in problems(block, phrases)]
+    assert found == []
 
 
-def test_numbers_quoted_in_the_readme_stand_in_a_table(known):
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for text in DECIMAL.findall(NAMES.sub(" ", readme)):
-        assert known(text), f"{text} stands in no committed table"
+def test_no_figure_passes_with_another_last_digit(phrases):
+    altered = []
+    for block in blocks_of("results/README.md"):
+        text = re.sub(TIME_OF_A_RUN, "", block.text)
+        for figure in FIGURE.finditer(text):
+            end = figure.end(1)
+            digit = str((int(text[end - 1]) + 1) % 10)
+            altered.append(replace(block, text=text[: end - 1] + digit + text[end:]))
+    assert len(altered) > 400
+    assert [block.text for block in altered if not problems(block, phrases)] == []
