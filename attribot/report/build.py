@@ -14,8 +14,9 @@ from attribot.report.html import render_report
 from attribot.report.joining import join_runs
 from attribot.report.metric_tables import write_metrics
 from attribot.report.panels import panels_of, part_names
-from attribot.report.ranking import write_ranking
+from attribot.report.ranking import ranking, write_ranking
 from attribot.report.recall_curve import write_recall
+from attribot.report.sample_sizes import write_sample_sizes
 from attribot.report.stability import write_stability
 from attribot.report.summary import summarise
 from attribot.report.tables import write_tables
@@ -51,7 +52,9 @@ def build_report(run_dirs: Sequence[Path], output: Path, num_examples: int = NUM
     tables, figures = output / "tables", output / "figures"
     write_tables(summary, records.manifest, tables)
     write_metrics(summary, tables)
-    write_ranking(records, tables)
+    ranked = ranking(records)
+    write_ranking(ranked, tables)
+    write_sample_sizes(ranked, records, tables)
     write_equal_cost(records, tables)
     write_recall(records, tables, figures)
     write_stability(of_seeds, tables)

@@ -188,9 +188,8 @@ def _notes(table: pd.DataFrame) -> Iterator[str]:
         yield "All data sets together; ranking.csv has each of them."
 
 
-def write_ranking(records: Records, directory: Path) -> None:
-    """Write `ranking.md` and `ranking.csv`; neither where the records hold nothing to rank by."""
-    table = ranking(records)
+def write_ranking(table: pd.DataFrame, directory: Path) -> None:
+    """Write `ranking.md` and `ranking.csv`; neither of a ranking that is empty."""
     if table.empty:
         return
     directory.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,7 @@ def test_runs_under_several_seeds_are_compared_and_the_first_is_reported(tmp_pat
     assert sorted(path.name for path in tables.iterdir()) == [
         *("curve.csv", "curve.md", "curve.tex", "equal_cost.csv", "equal_cost.md", "metrics.md"),
         *("ranking.csv", "ranking.md", "recall_curve.csv", "recall_curve.md"),
-        *("stability.csv", "stability.md"),
+        *("sample_sizes.csv", "sample_sizes.md", "stability.csv", "stability.md"),
     ]
     assert (tmp_path / "both" / "figures" / "recall_curve.png").stat().st_size > 0
     build_report(runs[:1], tmp_path / "one")

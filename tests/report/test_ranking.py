@@ -107,7 +107,7 @@ def test_markdown_by_hand() -> None:
 
 @pytest.mark.parametrize("metric", ["spearman", "average_precision"])
 def test_files_are_written_where_there_is_something_to_rank(metric: str, tmp_path: Path) -> None:
-    write_ranking(comparable(VALUES, metric=metric), tmp_path / "tables")
+    write_ranking(ranking(comparable(VALUES, metric=metric)), tmp_path / "tables")
     is_ranked = metric == "average_precision"
     assert (tmp_path / "tables" / "ranking.md").exists() == is_ranked
     if is_ranked:
