@@ -24,6 +24,7 @@ STAGES = {
         *("types", "errors", "extras", "context", "data", "prompting", "content_cache", "models"),
         *("scoring", "attributors", "pipeline", "report"),
     },
+    "attribot.integrations": {"errors", "extras", "explain.result"},
     "attribot.cli": {
         *("types", "errors", "extras", "content_cache", "durable", "models", "report", "explain"),
     },
@@ -38,6 +39,9 @@ WITHOUT_TORCH = (
     "attribot",
     "attribot.explain.result",
     "attribot.cli.main",
+    "attribot.integrations.langchain",
+    "attribot.integrations.llama_index",
+    "attribot.integrations.openinference",
     "experiments.report",
     "experiments.assumptions",
     "experiments.sensitivity",
