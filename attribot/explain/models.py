@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attribot.errors import InvalidInputError
@@ -31,8 +30,8 @@ def as_language_model(
     """The model with its tokenizer, reading prompts inside a conversation.
 
     A loaded model stays as it is, wherever it lies. What is named by hub id, directory or file is
-    loaded by `load_model` on an accelerator where there is one: at each call, so load it yourself
-    to attribute more than once. Only safetensors and GGUF are read, and no code from the hub.
+    loaded by `load_model` with its defaults: at each call, so load it yourself to attribute more
+    than once. Only safetensors and GGUF are read, and no code from the hub.
 
     Raises:
         InvalidInputError: it is none of these, or a loaded model has no tokenizer beside it.
@@ -58,8 +57,6 @@ def as_language_model(
             f"expected a loaded transformers model with its tokenizer, a LanguageModel, a hub id, "
             f"a directory or a .gguf file; got {type(model).__name__}"
         )
-    if torch.accelerator.is_available():
-        return _inside(load_model(model, dtype="auto", device_map="auto"), conversation)
     return _inside(load_model(model), conversation)
 
 

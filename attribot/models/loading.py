@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from attribot.errors import InvalidInputError, ModelNotFoundError
@@ -16,14 +17,17 @@ from attribot.models.language_model import LanguageModel
 from attribot.models.precision import probed_dtype
 
 DType = Literal["auto", "checkpoint", "float32", "float16", "bfloat16"]
+DeviceMap = str | Mapping[str, Any] | None
+# The device map of models that are placed nowhere else.
+ACCELERATOR = "accelerator"
 
 
 def load_model(
     name_or_path: str | Path,
     *,
     revision: str | None = None,
-    dtype: DType = "float32",
-    device_map: str | Mapping[str, Any] | None = None,
+    dtype: DType | None = None,
+    device_map: DeviceMap = ACCELERATOR,
     attn_implementation: str = "sdpa",
     gguf_file: str | None = None,
     quantization_config: Mapping[str, Any] | None = None,
@@ -32,16 +36,21 @@ def load_model(
     local_files_only: bool = False,
     allow_pickle: bool = False,
 ) -> LanguageModel:
-    """A causal language model in eval mode, its weights fixed.
+    """A causal language model in eval mode, fixed, on an accelerator where there is one.
+
+    `attribute(load_model(name), ...)` gives what `attribute(name, ...)` does, which loads the model
+    anew at each call.
 
     name_or_path: a hub id ("Qwen/Qwen2.5-0.5B-Instruct"), a directory with `config.json`,
         `tokenizer.json` and safetensors, or a `.gguf` file. `HF_HOME` and `HF_HUB_OFFLINE` are
         respected.
     revision: hub branch, tag or commit. The model records the commit it resolved to.
     dtype: of the weights and the arithmetic; "auto" takes what this machine is fast in, see
-        `precision.probe_dtype`, and "checkpoint" what the weights were saved in.
-    device_map: where the weights go, as accelerate reads it ("auto", "cuda:0", a mapping); None
-        is the CPU.
+        `precision.probe_dtype`, and "checkpoint" what the weights were saved in. None: see
+        `default_dtype`.
+    device_map: where the weights go: "accelerator" is "auto" where there is an accelerator, and the
+        CPU elsewhere; all else as accelerate reads it ("auto", "cuda:0", a mapping), None being
+        the CPU.
     attn_implementation: "sdpa", or "eager" for methods that read attention weights.
     gguf_file: name of a GGUF file inside the hub repository or directory.
     quantization_config: as transformers reads it, such as `{"load_in_4bit": True}`.
@@ -49,9 +58,14 @@ def load_model(
     allow_pickle: also read `.bin` weights.
 
     Raises:
-        InvalidInputError: an unknown dtype, pickled weights, or a tokenizer without offsets.
+        InvalidInputError: an unknown dtype or device, pickled weights, or a tokenizer without
+            offsets.
         ModelNotFoundError: nothing loadable under that name.
     """
+    if dtype is None:
+        dtype = default_dtype(device_map)
+    if device_map == ACCELERATOR:
+        device_map = "auto" if torch.accelerator.is_available() else None
     if dtype not in get_args(DType):
         raise InvalidInputError(f"unknown dtype {dtype!r}; known: {', '.join(get_args(DType))}")
     location, gguf_file, name = _locate(name_or_path, gguf_file)
@@ -79,7 +93,7 @@ def load_model(
             use_safetensors=None if allow_pickle else True,
             **common,
         )
-    except OSError as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelNotFoundError(_not_found(name_or_path, error)) from error
     return LanguageModel(
         model=model.eval().requires_grad_(False),
@@ -107,7 +121,13 @@ def _locate(name_or_path: str | Path, gguf_file: str | None) -> tuple[str, str |
     return str(name_or_path), gguf_file, str(name_or_path)
 
 
-def _torch_dtype(dtype: DType, device_map: str | Mapping[str, Any] | None) -> torch.dtype | str:
+def default_dtype(device_map: DeviceMap = ACCELERATOR) -> DType:
+    """What models are loaded in where nothing else is asked for: "auto" on an accelerator, and the
+    exact float32 on the CPU."""
+    return "float32" if computing_device(device_map).type == "cpu" else "auto"
+
+
+def _torch_dtype(dtype: DType, device_map: DeviceMap) -> torch.dtype | str:
     """The dtype as transformers reads it."""
     if dtype == "auto":
         return probed_dtype(computing_device(device_map)).dtype
@@ -115,18 +135,26 @@ def _torch_dtype(dtype: DType, device_map: str | Mapping[str, Any] | None) -> to
     return "auto" if dtype == "checkpoint" else getattr(torch, dtype)
 
 
-def computing_device(device_map: str | Mapping[str, Any] | None) -> torch.device:
-    """Where a model with this device map computes: on an accelerator if any part of it is there."""
+def computing_device(device_map: DeviceMap) -> torch.device:
+    """Where a model with this device map computes: on an accelerator if any part of it is there.
+
+    Raises:
+        InvalidInputError: PyTorch knows no such device.
+    """
     if device_map is None:
         return torch.device("cpu")
     if isinstance(device_map, Mapping):
         # accelerate moves what lies on the CPU or the disk to the accelerator when its turn comes.
         places = [place for place in device_map.values() if str(place) not in ("cpu", "disk")]
         return torch.device(places[0] if places else "cpu")
-    if device_map in ("auto", "balanced", "balanced_low_0", "sequential"):
+    if device_map in (ACCELERATOR, "auto", "balanced", "balanced_low_0", "sequential"):
         is_there = torch.accelerator.is_available()
         return (is_there and torch.accelerator.current_accelerator()) or torch.device("cpu")
-    return torch.device(device_map)
+    try:
+        return torch.device(device_map)
+    except RuntimeError as error:
+        first_line = str(error).split("\n")[0]
+        raise InvalidInputError(f"unknown device_map {device_map!r}: {first_line}") from error
 
 
 def _refuse_pickle(location: str) -> None:
@@ -145,8 +173,8 @@ def _not_found(name_or_path: str | Path, reason: str | Exception) -> str:
     return (
         f"cannot load the model {str(name_or_path)!r}: {first_line}. Expected a hub id, a "
         "directory with config.json, tokenizer.json and *.safetensors, or a .gguf file; a gated "
-        "model needs HF_TOKEN, a model that is not in the local cache needs a network "
-        "(HF_HUB_OFFLINE unset)"
+        "model needs HF_TOKEN, one with code of its own trust_remote_code=True, one that is not in "
+        "the local cache a network (HF_HUB_OFFLINE unset)"
     )
 
 

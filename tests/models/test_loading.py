@@ -1,4 +1,5 @@
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,73 @@ def test_an_unknown_dtype_names_the_known_ones(saved: tuple[LanguageModel, Path]
     known = r"'int8'; known: auto, checkpoint, float32, float16, bfloat16"
     with pytest.raises(InvalidInputError, match=known):
         load_model(saved[1], dtype="int8")  # type: ignore[arg-type]
+
+
+def test_an_unknown_device_is_refused(saved: tuple[LanguageModel, Path]) -> None:
+    with pytest.raises(
+        InvalidInputError, match="unknown device_map 'gpu': Expected one of cpu, cu"
+    ):
+        load_model(saved[1], device_map="gpu")
+
+
+@pytest.mark.parametrize(
+    ("given", "is_there", "expected"),
+    [
+        ({}, True, (torch.float16, "auto")),
+        ({}, False, (torch.float32, None)),
+        ({"dtype": "bfloat16"}, True, (torch.bfloat16, "auto")),
+        ({"dtype": "bfloat16"}, False, (torch.bfloat16, None)),
+        ({"device_map": None}, True, (torch.float32, None)),
+        ({"device_map": "cpu"}, True, (torch.float32, "cpu")),
+        ({"device_map": "cuda:1"}, True, (torch.float16, "cuda:1")),
+        ({"device_map": "auto"}, False, (torch.float32, "auto")),
+    ],
+)
+def test_models_go_to_the_accelerator_where_there_is_one(
+    saved: tuple[LanguageModel, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, Any],
+    is_there: bool,
+    expected: tuple[torch.dtype, str | None],
+) -> None:
+    found: list[Any] = []
+
+    def from_pretrained(_: str, **settings: Any) -> PreTrainedModel:
+        found.append((settings["dtype"], settings["device_map"]))
+        return saved[0].model
+
+    monkeypatch.setattr(
+        "attribot.models.loading.AutoModelForCausalLM.from_pretrained", from_pretrained
+    )
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: is_there)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    load_model(saved[1], **given)
+    assert found == [expected]
+
+
+def test_code_of_the_models_own_needs_permission(
+    saved: tuple[LanguageModel, Path], tmp_path: Path
+) -> None:
+    for file in saved[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {
+        "model_type": "own",
+        "auto_map": {"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelNotFoundError, match=r"contains custom code.*trust_remote_code=True"):
+        load_model(tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_torn_weights_are_refused(saved: tuple[LanguageModel, Path], tmp_path: Path) -> None:
+    for file in saved[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes()[:999])
+    (tmp_path / "tokenizer.json").write_bytes((saved[1] / "tokenizer.json").read_bytes())
+    with pytest.raises(ModelNotFoundError, match=r"cannot load the model .* while deserializing"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["./absent", "/absent/model", "~/absent", "a/b/c"])
