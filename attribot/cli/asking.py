@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-import torch
 from transformers.utils.logging import disable_progress_bar
 
 from attribot.cli.settings import Settings
@@ -22,7 +21,7 @@ from attribot.explain.terminal import TerminalBar
 from attribot.explain.watching import Progress
 from attribot.models.bundled import load_bundled
 from attribot.models.language_model import LanguageModel
-from attribot.models.loading import DType, load_model, set_threads
+from attribot.models.loading import ACCELERATOR, DType, default_dtype, load_model, set_threads
 from attribot.types import Level
 
 SENTENCES = "sentences"
@@ -91,12 +90,10 @@ class Asker:
         return SENTENCES if spans == (SENTENCES,) else list(spans)
 
     def _load(self, name: str | None) -> LanguageModel:
-        has_accelerator = torch.accelerator.is_available()
-        dtype = cast(DType, self.settings.dtype or ("auto" if has_accelerator else "float32"))
-        device_map = "auto" if has_accelerator else None
+        dtype = cast(DType, self.settings.dtype or default_dtype())
         if name is None:
-            return load_bundled(dtype=dtype, device_map=device_map)
-        return load_model(name, dtype=dtype, device_map=device_map)
+            return load_bundled(dtype=dtype, device_map=ACCELERATOR)
+        return load_model(name, dtype=dtype)
 
 
 def bar(prefix: str = "") -> Progress | None:

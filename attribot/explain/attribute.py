@@ -14,7 +14,13 @@ from attribot.attributors.base import Attributor, Problem
 from attribot.content_cache import ContentCache
 from attribot.context.partition import NupunktSplitter, SentenceSplitter
 from attribot.errors import EmptyResponseError, InvalidInputError
-from attribot.explain.given import Context, GivenContext, read_context, read_prompt
+from attribot.explain.given import (
+    Context,
+    GivenContext,
+    check_chars,
+    read_context,
+    read_prompt,
+)
 from attribot.explain.methods import NATS, Choice, Job, choose, named_method
 from attribot.explain.models import Model, as_language_model, lock_of
 from attribot.explain.parts import Spans, read_spans
@@ -84,8 +90,9 @@ def attribute(
         >>> result.cite(num_citations=1)
         'The bottom of the lake stays at four degrees. [4]'
 
-    model, tokenizer: a loaded transformers model with its tokenizer; or alone a `LanguageModel`, a
-        hub id, a directory or a `.gguf` file. See `as_language_model`.
+    model, tokenizer: a loaded transformers model with its tokenizer; or alone what
+        `attribot.load_model` returns, or a hub id, a directory or a `.gguf` file, which this calls
+        `load_model` on, at each call: to attribute more than once, load it once.
     context: a text, or a list of documents: texts, mappings with `text` (and `id` or `title`, and
         whatever else the result shall pass on), or `Document`s.
     query: what was asked; it stands where the prompt says `{query}`.
@@ -102,18 +109,20 @@ def attribute(
     splitter: cuts context and response into sentences; None takes `NupunktSplitter`, English.
     scorer: how prompts are scored; see `LikelihoodEngine`.
     max_cost: of "auto", in passes over the full prompt [FLOPs].
-    max_memory_gb: bound on weights, states and activations of each model [1e9 bytes].
+    max_memory_gb: bound on weights, states and activations of each model [1e9 bytes]. The ids of
+        all prompts come on top, 40 bytes per token: 0.4 GB for 1,000 prompts of 10,000 tokens.
     max_new_tokens: of a response that the model writes.
     score_end_token: the end of the response is part of it, as in the paper; False scores the text
         alone, which is right for a response that was cut.
     measure_noise: also measure the noise floor: 36 short prompts, and a float32 copy of the model.
-    progress: called with (prompts scored, prompts expected, what is going on), or True for a bar on
-        the terminal.
+    progress: called with (prompts scored, prompts expected, what is going on), with tokens while
+        the model writes its response; or True for a bar on the terminal.
     cache: file that keeps what is scored: the same call goes on where another one was stopped.
-    cancel: such as a `threading.Event`; once set, the call ends with `AttributionCancelledError`.
+    cancel: such as a `threading.Event`; once set, the call ends with `AttributionCancelledError`:
+        after the token that the model writes, or after the step of planning or scoring, which is of
+        16 prompts, or of all that a method reads of the model at once.
 
-    Threads may attribute with one model at the same time: they take turns. While the model writes
-    its response, a call is not cancelled.
+    Threads may attribute with one model at the same time: they take turns.
 
     Raises:
         InvalidInputError: an argument cannot be used; the message says what was expected.
@@ -126,12 +135,13 @@ def attribute(
     prompt, conversation = read_prompt(messages, template, query)
     _check(response, spans, splitter, max_cost)
     named = None if method == "auto" else named_method(method, proxy is not None)
-    models = {"target": as_language_model(model, tokenizer, conversation)}
-    if proxy is not None:
-        models["proxy"] = as_language_model(proxy, proxy_tokenizer, conversation)
     report = TerminalBar() if progress is True else progress
     is_watched = any(each is not None for each in (report, cache, cancel))
     watch = Watch(report, cancel, PROMPTS_PER_STEP if is_watched else None)
+    watch.check()
+    models = {"target": as_language_model(model, tokenizer, conversation)}
+    if proxy is not None:
+        models["proxy"] = as_language_model(proxy, proxy_tokenizer, conversation)
     scorers = {
         role: ModelScorer(each, scorer, max_memory_gb=max_memory_gb)
         for role, each in models.items()
@@ -141,18 +151,22 @@ def attribute(
         text = prompt.render(given.tree.text, query)
         settings = GenerationSettings(max_new_tokens)
         if response is None:
-            watch.begin("the model answers")
-            said, prefix = _written(models["target"], text, settings, store)
+            watch.begin("the model answers", max_new_tokens)
+            said, prefix = _written(models["target"], text, settings, store, watch)
             said = said if score_end_token else without_end_token(said)
         else:
             said, prefix = response_from_text(models["target"], response, score_end_token), None
         problem = Problem.of(given.tree, query, said, prompt)
-        job = Job(problem, read_spans(spans, said.text, splitter), scorers)
+        job = Job(problem, read_spans(spans, said.text, splitter), scorers, watch)
         watch.begin("planning")
         choice = named or choose(job, max_cost)
-        attributions = _run(job, choice, watch, working_scorers(scorers, watch, store, prefix))
+        attributions = _run(job, choice, working_scorers(scorers, watch, store, prefix))
     result = _result(given, job, choice, attributions)
-    return replace(result, noise_floor=_noise(models["target"])) if measure_noise else result
+    if measure_noise:
+        watch.begin("measuring rounding noise")
+        result = replace(result, noise_floor=_noise(models["target"], watch))
+    watch.finish()
+    return result
 
 
 def _check(
@@ -167,32 +181,35 @@ def _check(
             )
         if not response.strip():
             raise EmptyResponseError("the response is empty: there is no text to attribute")
+        check_chars(response, "the response")
         read_spans(spans, response, splitter)
     if not max_cost > 0:
         raise InvalidInputError(f"max_cost must be positive; got {max_cost}")
 
 
 def _written(
-    model: LanguageModel, prompt: str, settings: GenerationSettings, store: ContentCache | None
+    model: LanguageModel,
+    prompt: str,
+    settings: GenerationSettings,
+    store: ContentCache | None,
+    watch: Watch,
 ) -> tuple[Response, ComputedPrefix | None]:
     """The model's response and the states that writing has left; a stored one is not written
     again."""
-    with lock_of(model):
+    with watch.turn(lock_of(model)):
         if store is None:
-            return generate_with_prefix(model, prompt, settings)
-        return cached_response_with_prefix(store, model, prompt, settings)
+            return generate_with_prefix(model, prompt, settings, watch.wrote)
+        return cached_response_with_prefix(store, model, prompt, settings, watch.wrote)
 
 
-def _run(job: Job, choice: Choice, watch: Watch, scorers: Mapping[str, Any]) -> list[Attribution]:
+def _run(job: Job, choice: Choice, scorers: Mapping[str, Any]) -> list[Attribution]:
     """The attribution of the whole response, then those of its parts."""
-    attributor, plan = choice.method.attributor, choice.plan
+    attributor, plan, watch = choice.method.attributor, choice.plan, job.watch
     if plan is None and watch.report is not None:
         plan = job.plan(attributor)
     watch.begin(choice.method.what, 0 if plan is None else plan.num_prompts)
     reset_peak_memory(job.scorers["target"].language_model.device, hands_back=False)
-    attributions = attribute_parts(job.problem, job.extents, attributor, scorers)
-    watch.finish()
-    return attributions
+    return attribute_parts(job.problem, job.extents, attributor, scorers)
 
 
 def _result(
@@ -252,7 +269,7 @@ def _result(
     )
 
 
-def _noise(model: LanguageModel) -> float:
+def _noise(model: LanguageModel, watch: Watch) -> float:
     """Root mean square of what rounding does to scores [nats]."""
-    with lock_of(model):
+    with watch.turn(lock_of(model)):
         return noise_floor(replace(model, conversation=ONE_USER_TURN)).rms

@@ -76,7 +76,8 @@ def read_context(context: Context, level: Level, splitter: SentenceSplitter) -> 
     level: what becomes a source, so that it is removed and scored as one.
 
     Raises:
-        InvalidInputError: the context is blank or nothing of the kind, or the level is unknown.
+        InvalidInputError: the context is blank, no text or nothing of the kind, or the level is
+            unknown.
     """
     if level not in get_args(Level):
         raise InvalidInputError(f"unknown level {level!r}; known: {', '.join(get_args(Level))}")
@@ -86,6 +87,8 @@ def read_context(context: Context, level: Level, splitter: SentenceSplitter) -> 
     read = [_read_entry(entry, index) for index, entry in enumerate(entries)]
     passages = [passage for passage, _ in read]
     check_not_blank(passages)
+    for index, passage in enumerate(passages):
+        check_chars(passage.text, f"context entry {index}")
     behind = "" if isinstance(context, str | Document) else BLANK_LINE
     example = Example(
         example_id="",
@@ -129,6 +132,17 @@ def _one_sentence(text: str) -> Paragraph:
     return Paragraph(text, (len(text),) if text.strip() else None)
 
 
+def check_chars(text: str, what: str) -> None:
+    """Raises InvalidInputError for half of a surrogate pair, which no tokenizer takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{what} is not valid Unicode: at char {error.start} stands {text[error.start]!r}, "
+            f"half of a character that was cut in two; leave it out, or read the text as UTF-8"
+        ) from error
+
+
 def read_prompt(
     messages: Sequence[Mapping[str, str]] | None, template: str | None, query: str
 ) -> tuple[PromptTemplate, Conversation]:
@@ -139,7 +153,7 @@ def read_prompt(
 
     Raises:
         InvalidInputError: both are given, `{context}` does not stand there exactly once, a message
-            is none, or the query is missing or stands nowhere.
+            is none, a text is not valid Unicode, or the query is missing or stands nowhere.
     """
     if not isinstance(query, str):
         raise InvalidInputError(f"the query must be a text; got {type(query).__name__}")
@@ -164,6 +178,9 @@ def read_prompt(
             tuple(asked[:place]), turns[place][0], tuple(asked[place + 1 :])
         )
         template = texts[place]
+    for text in texts:
+        check_chars(text, "the prompt")
+    check_chars(query, "the query")
     _check_query(query, texts, is_ours=template is None)
     return PromptTemplate() if template is None else PromptTemplate(template), conversation
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -166,29 +166,35 @@ class Job:
 
     extents: parts of the response that are attributed besides the whole.
     scorers: by role, "target" and perhaps "proxy".
+    watch: of the work; planning goes on as long as it does, in the same steps.
     """
 
     problem: Problem
     extents: tuple[Extent, ...]
     scorers: Mapping[str, ModelScorer]
+    watch: Watch = field(default_factory=Watch)
 
     def plan(self, attributor: Attributor) -> Plan:
-        """Of the attributor on the whole and all parts."""
-        watch = Watch()
+        """Of the attributor on the whole and all parts.
+
+        Raises:
+            AttributionCancelledError: the caller wants to stop.
+        """
+        watch = self.watch.for_planning()
         scorers = planning_scorers(self.scorers, watch)
         parts = attribute_parts(self.problem, self.extents, attributor, scorers)
         return Plan(sum((part.cost for part in parts), Cost()), watch.done)
 
     def one_pass(self) -> Cost:
         """Of the full prompt and the response, under the target model."""
-        target = planning_scorers(self.scorers, Watch())["target"]
+        target = planning_scorers(self.scorers, self.watch.for_planning())["target"]
         cost: Cost = target.score([self.problem.prompt()], self.problem.response).cost
         return cost
 
     def can_hide(self, role: str) -> bool:
         """Whether parts of a prompt can be hidden from that model."""
         scorer = self.scorers[role]
-        with lock_of(scorer.language_model):
+        with self.watch.turn(lock_of(scorer.language_model)):
             return scorer.engine.masking_refusal(True) is None
 
 

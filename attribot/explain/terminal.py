@@ -24,7 +24,7 @@ class TerminalBar:
         share = done / total if total else 0.0
         bar = "#" * round(WIDTH * share)
         count = f"{done}/{total}" if total else f"{done}"
-        self.stream.write(f"\r\x1b[K[{bar:<{WIDTH}}] {count} prompts, {seconds:.0f} s: {text}")
+        self.stream.write(f"\r\x1b[K[{bar:<{WIDTH}}] {count}, {seconds:.0f} s: {text}")
         if text == "done":
             self.stream.write("\n")
         self.stream.flush()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -19,10 +20,15 @@ from attribot.scoring.stored import StoredScorer
 from attribot.types import Cost, FloatArray, Response
 
 Progress = Callable[[int, int, str], object]
-"""Called with (prompts scored, prompts expected, what is going on); 0 expected: not known yet."""
+"""Called with (prompts scored, prompts expected, what is going on); 0 expected: not known yet.
+
+While the model writes its response: with (tokens written, tokens at most, what is going on).
+"""
 
 # Prompts between two looks at the caller's wishes: enough to fill a pass, soon enough to stop.
 PROMPTS_PER_STEP = 16
+# How long a thread that waits for a model does not look at them [seconds].
+WAIT = 0.05
 
 
 class Cancel(Protocol):
@@ -37,9 +43,10 @@ class Cancel(Protocol):
 class Watch:
     """How far the work of all scorers is, and whether it shall go on.
 
-    report: told of every step. cancel: looked at before every step.
-    total: prompts expected; more may come. text: what is going on.
+    report: told of every step. cancel: looked at before every step and after every token.
+    total: prompts, or tokens, expected; more may come. text: what is going on.
     step: prompts of a step; None takes all that are asked at once.
+    done: prompts scored.
     """
 
     report: Progress | None = None
@@ -62,6 +69,27 @@ class Watch:
         self.text, self.total = text, total
         self.count(0)
 
+    def for_planning(self) -> Watch:
+        """Of work that is only planned: in the same steps, and nobody is told."""
+        return Watch(cancel=self.cancel, step=self.step)
+
+    @contextmanager
+    def turn(self, lock: Any) -> Iterator[None]:
+        """Holds the lock of a model, and waits for it no longer than the caller wants."""
+        while not lock.acquire(timeout=WAIT):
+            self.check()
+        try:
+            self.check()
+            yield
+        finally:
+            lock.release()
+
+    def wrote(self, num_tokens: int) -> None:
+        """The response has so many tokens by now."""
+        if self.report is not None:
+            self.report(num_tokens, self.total, self.text)
+        self.check()
+
     def count(self, num_prompts: int) -> None:
         """So many more prompts are scored."""
         self.done += num_prompts
@@ -77,6 +105,10 @@ class Watch:
 class WatchedScorer:
     """A scorer of one attribution, working in steps; it asks nothing twice.
 
+    The memory of an opened `ModelScorer` is no substitute: it is asked by token ids, so every part
+    of a response would have all prompts encoded, or looked up in the store, again. That one joins
+    what differs in text only, and the whole prompt of ablations that delete and that hide.
+
     language_model: the scorer's.
     lock: held while the model runs; between steps another thread may run it.
     known: what was answered before, by what was asked.
@@ -85,7 +117,7 @@ class WatchedScorer:
     scorer: ModelScorer | StoredScorer
     language_model: LanguageModel
     watch: Watch
-    lock: Any = field(default_factory=nullcontext)
+    lock: Any = field(default_factory=threading.RLock)
     known: dict[Hashable, FloatArray] = field(default_factory=dict)
 
     @property
@@ -144,8 +176,7 @@ class WatchedScorer:
 
     def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:
         """See `TokenScorer`. One step."""
-        self.watch.check()
-        with self.lock:
+        with self.watch.turn(self.lock):
             answer = self.scorer.read(prompt, response, reading)
         self.watch.count(1)
         return answer
@@ -167,9 +198,8 @@ class WatchedScorer:
         missing, cost = list(first.values()), Cost()
         size = step or max(1, len(missing))
         for start in range(0, len(missing), size):
-            self.watch.check()
             part = missing[start : start + size]
-            with self.lock:
+            with self.watch.turn(self.lock):
                 rows, spent = compute(part)
             self.known.update((keys[index], row) for index, row in zip(part, rows, strict=True))
             cost += spent

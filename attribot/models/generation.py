@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig
+from transformers import DynamicCache, GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from attribot.content_cache import ContentCache
 from attribot.errors import EmptyResponseError, InvalidInputError
 from attribot.models.kv_cache import ComputedPrefix, PrefixStates, why_not_reusable
 from attribot.models.language_model import LanguageModel
 from attribot.types import Response
+
+OnToken = Callable[[int], object]
+"""Called with the number of tokens written so far; what it raises ends the writing."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,14 @@ def generate_response(
         PromptTooLongError: prompt plus `max_new_tokens` exceed the context window.
     """
     settings = GenerationSettings(max_new_tokens, temperature, seed)
-    return _generate(model, prompt, settings, None)[0]
+    return _generate(model, prompt, settings, None, None)[0]
 
 
 def generate_with_prefix(
-    model: LanguageModel, prompt: str, settings: GenerationSettings
+    model: LanguageModel,
+    prompt: str,
+    settings: GenerationSettings,
+    on_token: OnToken | None = None,
 ) -> tuple[Response, ComputedPrefix | None]:
     """As `generate_response`, and the states that generating has left.
 
@@ -73,21 +79,38 @@ def generate_with_prefix(
         EmptyResponseError, PromptTooLongError: as there.
     """
     if why_not_reusable(model.model) is not None:
-        return _generate(model, prompt, settings, None)[0], None
+        return _generate(model, prompt, settings, None, on_token)[0], None
     cache = PrefixStates.empty().as_cache(0, 1)
-    response, prompt_ids = _generate(model, prompt, settings, cache)
+    response, prompt_ids = _generate(model, prompt, settings, cache, on_token)
     computed = prompt_ids + response.token_ids[:-1]
     return response, ComputedPrefix(computed, PrefixStates.of(cache, 0, len(computed)))
 
 
+@dataclass(frozen=True)
+class _TokenCounter(StoppingCriteria):
+    """Stops no row by itself; what `on_token` raises ends all."""
+
+    num_prompt_tokens: int
+    on_token: OnToken
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002
+        self.on_token(input_ids.shape[1] - self.num_prompt_tokens)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
 def _generate(
-    model: LanguageModel, prompt: str, settings: GenerationSettings, cache: DynamicCache | None
+    model: LanguageModel,
+    prompt: str,
+    settings: GenerationSettings,
+    cache: DynamicCache | None,
+    on_token: OnToken | None,
 ) -> tuple[Response, tuple[int, ...]]:
     """The response and the ids of the prompt; the states are left in the cache."""
     prompt_ids = model.encode_prompt(prompt).token_ids
     model.check_length(len(prompt_ids), settings.max_new_tokens)
     ends = end_token_ids(model)
     inputs = torch.tensor([prompt_ids], device=model.device)
+    counters = [] if on_token is None else [_TokenCounter(len(prompt_ids), on_token)]
     generate: Any = model.model.generate
     with _seeded(settings), torch.inference_mode():
         output = generate(
@@ -95,6 +118,7 @@ def _generate(
             attention_mask=torch.ones_like(inputs),
             generation_config=_generation_config(settings, ends),
             past_key_values=cache,
+            stopping_criteria=StoppingCriteriaList(counters),
         )
     token_ids = tuple(output[0, len(prompt_ids) :].tolist())
     has_end_token = token_ids[-1] in ends
@@ -145,13 +169,20 @@ def cached_response(
 
 
 def cached_response_with_prefix(
-    cache: ContentCache, model: LanguageModel, prompt: str, settings: GenerationSettings
+    cache: ContentCache,
+    model: LanguageModel,
+    prompt: str,
+    settings: GenerationSettings,
+    on_token: OnToken | None = None,
 ) -> tuple[Response, ComputedPrefix | None]:
-    """As `cached_response`, and the states that `generate_with_prefix` has left, if it was run."""
+    """As `cached_response`, and the states that `generate_with_prefix` has left, if it was run.
+
+    Only whole responses are stored: one that `on_token` has ended is written anew.
+    """
     response = stored_response(cache, model, prompt, settings)
     if response is not None:
         return response, None
-    response, prefix = generate_with_prefix(model, prompt, settings)
+    response, prefix = generate_with_prefix(model, prompt, settings, on_token)
     cache.put(_key(model, prompt, settings), asdict(response))
     return response, prefix
 

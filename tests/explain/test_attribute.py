@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import attribot
 from attribot.attributors.leave_one_out import LeaveOneOut
@@ -168,22 +169,28 @@ def test_models_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         as_language_model(training.model, training.tokenizer)
 
 
-def test_named_models_go_to_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In what it is fast in; on a CPU they are loaded in float32, as `load_model` does."""
-    asked: list[dict[str, Any]] = []
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_name_is_loaded_as_load_model_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """On an accelerator, in what it is fast in; where there is none, on the CPU in float32."""
+    asked: list[tuple[str, dict[str, Any]]] = []
 
-    def load(name: str, **settings: Any) -> LanguageModel:
-        asked.append({"name": name, **settings})
-        return tiny()
+    def from_pretrained(location: str, **settings: Any) -> Any:
+        asked.append((location, settings))
+        return tiny().model
 
-    monkeypatch.setattr("attribot.explain.models.load_model", load)
-    for is_there in (True, False):
-        monkeypatch.setattr("torch.accelerator.is_available", lambda found=is_there: found)
-        assert as_language_model("owner/name") is tiny()
-    assert asked == [
-        {"name": "owner/name", "dtype": "auto", "device_map": "auto"},
-        {"name": "owner/name"},
-    ]
+    tiny().tokenizer.save_pretrained(tmp_path)
+    monkeypatch.setattr(
+        "attribot.models.loading.AutoModelForCausalLM.from_pretrained", from_pretrained
+    )
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: is_there)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device("cuda"))
+    attribot.load_model(tmp_path)
+    as_language_model(tmp_path)
+    assert asked[0] == asked[1]
+    found = (asked[0][1]["dtype"], asked[0][1]["device_map"])
+    assert found == ((torch.float16, "auto") if is_there else (torch.float32, None))
 
 
 def test_a_base_model_reads_no_messages() -> None:
@@ -267,6 +274,11 @@ def test_the_noise_floor_is_measured_on_request() -> None:
     [
         ({"response": ""}, EmptyResponseError, "the response is empty"),
         ({"response": ["Alpha."]}, InvalidInputError, "must be a text, or None .*; got list"),
+        (
+            {"response": "So \ud83d"},
+            InvalidInputError,
+            "the response is not valid Unicode: at char 3",
+        ),
         ({"context": ""}, InvalidInputError, "the context is blank"),
         ({"spans": ["Bravo"]}, InvalidInputError, "its closest sentence is"),
         ({"max_cost": 0}, InvalidInputError, "max_cost must be positive; got 0"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from attribot.context.partition import NupunktSplitter
@@ -15,6 +15,7 @@ from attribot.explain.given import GivenContext, read_context, read_prompt
 from attribot.models.language_model import ONE_USER_TURN, Conversation
 from attribot.prompting import PAPER_TEMPLATE, PromptTemplate
 from attribot.types import Document, Level, Paragraph
+from tests.context.texts import NUM_EXAMPLES, any_text
 from tests.explain.cases import BRIDGE, DOCUMENTS, HORSES, SOURCES
 
 
@@ -82,17 +83,33 @@ def test_documents_of_the_library_keep_their_cuts(level: Level) -> None:
     assert texts_in_place(read(document, level)) == texts_in_place(found)[:-1]
 
 
-PIECES = st.text(st.sampled_from("Ab. \n\t{}é😀"), max_size=24)
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_sources_cover_any_text_in_order(num_examples: int) -> None:
+    """Each stands at its place, none reaches into the next, white space is between them."""
 
+    @settings(max_examples=num_examples, deadline=None)
+    @given(st.lists(any_text, min_size=1, max_size=3), st.sampled_from(get_args(Level)))
+    def check(texts: list[str], level: Level) -> None:
+        assume(any(text.strip() for text in texts))
+        for context in (texts, next(text for text in texts if text.strip())):
+            found = read(context, level)
+            tree, is_text = found.tree, isinstance(context, str)
+            sources = [tree.source_text(source) for source in range(tree.num_sources)]
+            assert texts_in_place(found) == sources
+            assert all(source == source.strip() != "" for source in sources)
+            between = [document.text for document in found.documents]
+            assert tree.text == "".join(text if is_text else f"{text}\n\n" for text in between)
+            places = found.places()
+            assert places == sorted(places, key=lambda place: (place.document, place.char_start))
+            # From behind, so that what is cut out moves nothing that is still to come.
+            for place in reversed(places):
+                rest = between[place.document]
+                assert place.char_end <= len(rest)
+                between[place.document] = rest[: place.char_start]
+                assert not rest[place.char_end :].strip()
+            assert not "".join(between).strip()
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(PIECES, min_size=1, max_size=3), st.sampled_from(["sentence", "paragraph"]))
-def test_places_hold_for_any_text(texts: list[str], level: Level) -> None:
-    if not any(text.strip() for text in texts):
-        return
-    found = read(texts, level)
-    sources = range(found.tree.num_sources)
-    assert texts_in_place(found) == [found.tree.source_text(source) for source in sources]
+    check()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +122,7 @@ def test_places_hold_for_any_text(texts: list[str], level: Level) -> None:
         ([["a"]], "context entry 0: expected an object"),
         ([{"body": "a"}], r"context entry 0: expected the keys \['text'\]; found \['body'\]"),
         (["a", {"text": None}], "the text of context entry 1 is None"),
+        (["a", "b \ud83d"], r"context entry 1 is not valid Unicode: at char 2 stands '\\ud83d'"),
     ],
 )
 def test_bad_contexts_are_refused(context: Any, message: str) -> None:
@@ -162,6 +180,14 @@ USER = {"role": "user", "content": "{context}"}
         (None, "{context} {query}", "", r"the query is empty, but the prompt has \{query\}"),
         ([USER], None, "Why?", "the query stands nowhere in the prompt"),
         (None, None, 7, "the query must be a text; got int"),
+        (None, None, "\udc00?", r"the query is not valid Unicode: at char 0 stands '\\udc00'"),
+        (None, "{context}\ud83d{query}", "?", "the prompt is not valid Unicode: at char 9"),
+        (
+            [USER, {"role": "user", "content": "\ud83d"}],
+            None,
+            "",
+            "the prompt is not valid Unicode",
+        ),
     ],
 )
 def test_bad_prompts_are_refused(

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from attribot.context.partition import NupunktSplitter
 from attribot.errors import InvalidInputError
 from attribot.explain.parts import part_of, read_spans, token_offsets, token_range
 from attribot.models.generation import response_from_text
 from attribot.types import Response
+from tests.context.texts import NUM_EXAMPLES, any_text
 from tests.explain.cases import RESPONSE, tiny
 
 SPLITTER = NupunktSplitter()
@@ -45,6 +48,36 @@ def test_bad_spans_are_refused(spans: Any, message: str) -> None:
     assert len(RESPONSE) == 38
     with pytest.raises(InvalidInputError, match=message):
         read_spans(spans, RESPONSE, SPLITTER)
+
+
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_parts_of_any_response_are_the_tokens_of_their_chars(num_examples: int) -> None:
+    model = tiny()
+
+    @settings(max_examples=num_examples, deadline=None)
+    @given(any_text.filter(str.strip), st.data())
+    def check(text: str, data: st.DataObject) -> None:
+        response = response_from_text(model, text)
+        offsets = token_offsets(model.tokenizer, response, response.token_ids)
+        sentences = read_spans("sentences", text, SPLITTER)
+        assert "".join(text[start:end] for start, end in sentences) == text
+        num_parts = np.zeros(len(offsets), dtype=int)
+        for extent in sentences:
+            num_parts[slice(*token_range(text, offsets, *extent))] += 1
+        assert num_parts[:-1].all()
+        assert not num_parts[-1]
+        start = data.draw(st.integers(0, len(text) - 1))
+        end = data.draw(st.integers(start + 1, len(text)))
+        assume(text[start:end].strip())
+        (extent,) = read_spans([(start, end)], text, SPLITTER)
+        part = offsets[slice(*token_range(text, offsets, *extent))]
+        assert ((part[:, 0] < end) & (part[:, 1] > start)).all()
+        is_inside = np.zeros(len(text), dtype=bool)
+        for first, last in part:
+            is_inside[first:last] = True
+        assert all(is_inside[i] or text[i].isspace() for i in range(start, end))
+
+    check()
 
 
 def test_offsets_of_a_given_text_are_its_tokens() -> None:

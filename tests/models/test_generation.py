@@ -16,6 +16,7 @@ from attribot.models.generation import (
     generate_response,
     generate_with_prefix,
     response_from_text,
+    stored_response,
     without_end_token,
 )
 from attribot.models.language_model import LanguageModel
@@ -55,6 +56,40 @@ def test_greedy_decoding(architecture: Architecture) -> None:
         model.tokenizer_sha,
         has_end_token=False,
     )
+
+
+@pytest.mark.parametrize("reason", [None, "its states cannot be reused"])
+def test_tokens_are_counted_as_they_are_written(
+    reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "why_not_reusable", lambda _: reason)
+    model = tiny_language_model()
+    written = naive_greedy(model, 13)
+    length = written.index(written[7]) + 1
+    model.model.generation_config.eos_token_id = written[7]
+    counts: list[int] = []
+    settings = GenerationSettings(max_new_tokens=13)
+    response, prefix = generate_with_prefix(model, PROMPT, settings, counts.append)
+    assert (response.token_ids, prefix is None) == (written[:length], reason is not None)
+    assert counts == list(range(1, length + 1))
+
+
+def test_what_the_counter_raises_ends_the_writing_and_nothing_is_stored() -> None:
+    model, settings = tiny_language_model(), GenerationSettings(max_new_tokens=13)
+    cache, passes = ContentCache(), []
+    model.model.register_forward_hook(lambda *_: passes.append(1))
+
+    def stop(num_tokens: int) -> None:
+        if num_tokens == 5:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        cached_response_with_prefix(cache, model, PROMPT, settings, stop)
+    assert len(passes) == 5
+    assert stored_response(cache, model, PROMPT, settings) is None
+    response, _ = cached_response_with_prefix(cache, model, PROMPT, settings)
+    assert response.token_ids == naive_greedy(model, 13)
+    assert stored_response(cache, model, PROMPT, settings) == response
 
 
 def test_the_end_token_is_kept_but_not_in_the_text() -> None:
