@@ -49,8 +49,9 @@ class Row:
         """
         try:
             fields = json.loads(text, parse_constant=_no_number)
-            # A half of a surrogate pair is a text for JSON, but not for a tokenizer.
-            json.dumps(fields, ensure_ascii=False).encode()
+            # JSON takes half of a surrogate pair, and 1e999 for infinity; tokenizers and results
+            # do not.
+            json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
         except ValueError as error:
             raise InvalidInputError(f"not valid JSON: {error}") from error
         if not isinstance(fields, dict):
@@ -99,27 +100,35 @@ def attribute_lines(lines: Iterable[bytes], sink: Sink, asker: Asker, name: str)
     """
     tally = Tally()
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
         try:
             # A byte order mark may stand before the first line.
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            if not text:
+                continue
             key = content_key({"row": text, **asker.settings.identity()})
             if number in sink.done:
                 _check_same(number, key, sink, name)
                 tally.skipped += 1
                 continue
-            row = Row.parse(text)
-            result = asker.ask(row.context, row.query, row.response, bar(f"line {number}: "))
+            answer = _answer(number, text, key, asker)
         except UnicodeDecodeError as error:
             _report(name, number, f"not UTF-8: {error}", tally)
         except LINE_ERRORS as error:
             _report(name, number, error, tally)
+        except RecursionError:
+            _report(name, number, "its JSON is nested too deeply", tally)
         else:
-            answer = {"line": number, "id": row.row_id, "key": key, "result": result.to_dict()}
-            sink.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
+            sink.write(answer)
             tally.done += 1
     return tally
+
+
+def _answer(number: int, text: str, key: str, asker: Asker) -> bytes:
+    """The line of the output for a line of the input."""
+    row = Row.parse(text)
+    result = asker.ask(row.context, row.query, row.response, bar(f"line {number}: "))
+    answer = {"line": number, "id": row.row_id, "key": key, "result": result.to_dict()}
+    return json.dumps(answer, allow_nan=False).encode() + b"\n"
 
 
 def _report(name: str, number: int, error: object, tally: Tally) -> None:

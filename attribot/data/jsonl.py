@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from attribot.data.loading import DatasetLoader, Dropped, check_limit, require, window
 from attribot.data.passages import Passage, check_not_blank, context_entries, paragraphs_of
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class JsonlDataset(DatasetLoader):
-    """Reads `path`, UTF-8, one question per line; empty lines are passed over.
+    """Reads `path`, UTF-8, one question per line; blank lines are passed over.
 
     columns: name of the file's column for each of `COLUMNS`; those left out or null have the same
         name there. `query`, `context` and every column named here must be in each line.
@@ -63,9 +63,12 @@ class JsonlDataset(DatasetLoader):
     def candidates(self) -> Iterator[Example | Dropped]:
         """See `DatasetLoader.candidates`."""
         line_of_id: dict[str, int] = {}
-        for number, line in self._lines():
+        for number, line in enumerate(self._lines(), start=1):
             try:
-                example = self._example(line, number)
+                text = _text(line, number)
+                if not text:
+                    continue
+                example = self._example(text, number)
                 earlier = line_of_id.setdefault(example.example_id, number)
                 if earlier != number:
                     raise InvalidInputError(
@@ -82,19 +85,13 @@ class JsonlDataset(DatasetLoader):
             else:
                 yield example
 
-    def _lines(self) -> Iterator[tuple[int, str]]:
-        """(number, text) of the lines that are not blank, numbered from 1."""
+    def _lines(self) -> list[bytes]:
         try:
-            content = Path(self.path).read_text(encoding="utf-8-sig")
+            return Path(self.path).read_bytes().split(b"\n")
         except OSError as error:
             raise InvalidInputError(
                 f"cannot read {self.path} ({error.strerror}): dataset.path must be a JSONL file"
             ) from error
-        except UnicodeDecodeError as error:
-            raise InvalidInputError(f"{self.path} is not UTF-8: {error}") from error
-        for number, line in enumerate(content.split("\n"), start=1):
-            if line.strip():
-                yield number, line
 
     def _example(self, line: str, number: int) -> Example:
         row = self._row(line)
@@ -135,15 +132,37 @@ class JsonlDataset(DatasetLoader):
 
     def _row(self, line: str) -> dict[str, Any]:
         """The line's values under our own column names."""
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InvalidInputError(f"not valid JSON: {error}") from error
+        record = _parsed(line)
         named = {column: name for column, name in self.columns.items() if name is not None}
         names = {column: named.get(column, column) for column in COLUMNS}
         required = {"query", "context", *named}
         require(record, [names[column] for column in COLUMNS if column in required], "question")
         return {column: record[name] for column, name in names.items() if name in record}
+
+
+def _text(line: bytes, number: int) -> str:
+    """Of a line; "" where it is blank."""
+    try:
+        # A byte order mark may stand before the first line.
+        return line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"not UTF-8: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value of a line."""
+    try:
+        value = json.loads(text, parse_constant=_no_number)
+        # JSON takes half of a surrogate pair, and 1e999 for infinity; tokenizers and records do
+        # not.
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"not valid JSON: {error}") from error
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _gold(entries: Any, texts: list[str]) -> list[tuple[int, int, int]]:

@@ -10,11 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from attribot.cli.asking import Asker
 from attribot.errors import PromptTooLongError
 from attribot.explain.result import AttributionResult
+from attribot.models.loading import load_model
 from tests.cli.conftest import Run
+from tests.context.texts import NUM_EXAMPLES
+from tests.data.garbage import Line, content, expected, lines
 from tests.explain.cases import BRIDGE, DOCUMENTS, QUERY, RESPONSE, ask
 
 COMMAND = ("attribute", "--input", "rows.jsonl", "--output", "scores.jsonl")
@@ -27,8 +32,14 @@ MALFORMED = {
     7: ('{"query": 7, "context": "a"}', "the query must be a text; got 7"),
     8: ('{"context": "a", "id": NaN}', "NaN is not a JSON number"),
     9: ('{"context": "\\ud83d"}', "not valid JSON: 'utf-8' codec can't encode"),
-    10: ('{"context": "a", "response": 7}', "the response must be a text, or None"),
-    11: ('{"query": "q", "context": " "}', "the context is blank"),
+    10: ('{"context": "a", "id": 1e999}', "not valid JSON: Out of range float values"),
+    11: ("[" * 9000, "its JSON is nested too deeply"),
+    12: ('{"context": "a", "response": 7}', "the response must be a text, or None"),
+    13: ('{"query": "q", "context": " "}', "the context is blank"),
+    14: (
+        '{"context": [{"text": "a", "of": ' + "[" * 600 + "]" * 600 + "}]}",
+        "its JSON is nested too deeply",
+    ),
 }
 
 
@@ -80,14 +91,14 @@ def test_malformed_lines_are_named_and_the_rest_goes_on(
     run: Run, model_dir: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = {1: json.dumps(ROW), 4: json.dumps({**ROW, "query": "long"}), 12: json.dumps(ROW)}
-    rows |= {number: text for number, (text, _) in MALFORMED.items() if number < 10}
+    rows |= {number: text for number, (text, _) in MALFORMED.items() if number < 12}
     write_rows(*(rows.get(number, "") for number in range(1, 13)))
     done = run(*COMMAND, "--model", model_dir)
-    said = {number: message for number, (_, message) in MALFORMED.items() if number < 10}
+    said = {number: message for number, (_, message) in MALFORMED.items() if number < 12}
     said |= {4: "prompt and response take 9 tokens, but tiny accepts at most 7"}
     *lines, tally = done.stderr.splitlines()
     assert done.exit_code == 1
-    assert tally == "2 lines done, 0 done before, 8 failed"
+    assert tally == "2 lines done, 0 done before, 10 failed"
     assert len(lines) == len(said)
     for line, (number, message) in zip(lines, sorted(said.items()), strict=True):
         assert line.startswith(f"rows.jsonl, line {number}: ")
@@ -103,12 +114,56 @@ def test_malformed_lines_are_named_and_the_rest_goes_on(
 
 
 def test_what_the_call_refuses_is_named_too(run: Run, model_dir: Path) -> None:
-    write_rows(*(MALFORMED[number][0] for number in (10, 11)))
-    done = run(*COMMAND, "--model", model_dir, "--template", "{context}")
-    assert done.exit_code == 1
-    for number, (line, of) in enumerate(zip(done.stderr.splitlines(), (10, 11), strict=False), 1):
+    refused = (12, 13, 14)
+    write_rows(*(MALFORMED[number][0] for number in refused))
+    done = run(*COMMAND, "--model", model_dir, "--template", "{context}", "--max-new-tokens", 3)
+    *lines, tally = done.stderr.splitlines()
+    assert (done.exit_code, tally) == (1, "0 lines done, 0 done before, 3 failed")
+    for number, (line, of) in enumerate(zip(lines, refused, strict=True), 1):
         assert line.startswith(f"rows.jsonl, line {number}: {MALFORMED[of][1]}"[:40])
     assert outputs() == []
+
+
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_whatever_stands_between_them_all_questions_are_answered(
+    run: Run, monkeypatch: pytest.MonkeyPatch, num_examples: int
+) -> None:
+    queries: list[str] = []
+    answer = ask(method="word_overlap")
+    monkeypatch.setattr(Asker, "ask", lambda _, __, query, *___: queries.append(query) or answer)
+
+    @settings(max_examples=num_examples, deadline=None)
+    @given(lines, st.booleans())
+    def check(drawn: list[Line], is_windows: bool) -> None:
+        Path("rows.jsonl").write_bytes(content(drawn, is_windows))
+        Path("scores.jsonl").unlink(missing_ok=True)
+        queries.clear()
+        done = run(*COMMAND)
+        answered, reported = expected(drawn)
+        said = done.stderr.splitlines()[: len(reported)]
+        assert done.exit_code == (1 if reported else 0)
+        assert [line.split(":")[0] for line in said] == [f"rows.jsonl, line {n}" for n in reported]
+        assert [row["line"] for row in outputs()] == answered
+        assert [row["id"] for row in outputs()] == queries
+        assert queries == [query for _, query in drawn if query is not None]
+
+    check()
+
+
+def test_models_are_loaded_once_for_all_lines(
+    run: Run, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(name: str, **settings: Any) -> Any:
+        loaded.append(name)
+        return load_model(name, **settings)
+
+    monkeypatch.setattr("attribot.cli.asking.load_model", load)
+    write_rows(*[ROW] * 3)
+    done = run(*COMMAND, "--model", model_dir, "--proxy", model_dir, "--method", "word_overlap")
+    assert (done.exit_code, len(outputs())) == (0, 3)
+    assert loaded == [str(model_dir)] * 2
 
 
 def test_lines_that_are_no_utf8_are_named(run: Run, asked: Asked) -> None:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from attribot.context.partition import NupunktSplitter, build_tree
 from attribot.context.tree import ContextTree
 from attribot.types import LEVELS, Document, Example, Paragraph, Separators
+from tests.context.texts import any_text
 
-texts = st.text(alphabet="ab. \n", max_size=5)
+texts = st.text(alphabet="ab. \n", max_size=5) | any_text
 sentence_lists = st.lists(texts.filter(str.strip), max_size=4)
 headers = st.sampled_from(["", "H\n", "## x\n\n"])
 
@@ -67,7 +68,7 @@ def random_nodes(tree: ContextTree, data: st.DataObject) -> list[int]:
     return data.draw(st.lists(st.integers(0, tree.num_nodes - 1))) if tree.num_nodes else []
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases, st.data())
 def test_render_is_the_join_of_the_kept_pieces(case: Case, data: st.DataObject) -> None:
     tree = case.tree()
@@ -76,7 +77,7 @@ def test_render_is_the_join_of_the_kept_pieces(case: Case, data: st.DataObject) 
     assert tree.render(tree.all_kept()) == tree.text
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases, st.data())
 def test_removals_compose_in_any_order(case: Case, data: st.DataObject) -> None:
     tree = case.tree()
@@ -88,7 +89,7 @@ def test_removals_compose_in_any_order(case: Case, data: st.DataObject) -> None:
     np.testing.assert_array_equal(one_way, at_once)
 
 
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases)
 def test_extents_nest_and_contents_are_stripped(case: Case) -> None:
     tree = case.tree()

@@ -11,7 +11,9 @@ from attribot.context.partition import NupunktSplitter, build_tree, gold_sources
 from attribot.data.jsonl import JsonlDataset
 from attribot.errors import InvalidInputError
 from attribot.types import Example, GoldSpan
+from tests.context.texts import NUM_EXAMPLES
 from tests.data.checks import gold_texts
+from tests.data.garbage import Line, content, expected, lines
 
 
 def load(tmp_path: Path, *rows: Any, **settings: Any) -> tuple[Example, ...]:
@@ -117,6 +119,10 @@ def test_optional_columns(tmp_path: Path) -> None:
 BAD_LINES = {
     '{"query": "?"': r"line 2: not valid JSON: .*column",
     "3": r"line 2: question: expected an object .*got int",
+    '{"query": "?", "context": "\\ud83d"}': r"not valid JSON: 'utf-8' codec can't encode",
+    '{"query": "?", "context": "A.", "score": 1e999}': r"not valid JSON: Out of range float",
+    '{"query": "?", "context": "A.", "score": NaN}': r"not valid JSON: NaN is not a JSON number",
+    "[" * 9000: r"not valid JSON: maximum recursion depth",
     '{"query": "?"}': r"line 2: question: expected the keys \['context'\]; found \['query'\]",
     '{"query": " ", "context": "A."}': r"line 2: the query must be a text.*got ' '",
     '{"query": "?", "context": 3}': r"the context must be a text or a list; got int",
@@ -159,6 +165,40 @@ def test_malformed_lines(
     assert "mine.jsonl, line 2: " in caplog.text
 
 
+@pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
+def test_bad_lines_are_named_and_good_ones_are_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, num_examples: int
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    dataset = JsonlDataset(path=str(path), columns={"id": "query"}, on_bad_line="skip")
+
+    @settings(max_examples=num_examples, deadline=None)
+    @given(lines, st.booleans())
+    def check(drawn: list[Line], is_windows: bool) -> None:
+        path.write_bytes(content(drawn, is_windows))
+        caplog.clear()
+        examples = [each for each in dataset.candidates() if isinstance(each, Example)]
+        asked, reported = expected(drawn)
+        first = {drawn[number - 1][1]: number for number in reversed(asked)}
+        repeated = sorted(set(asked) - set(first.values()))
+        assert [example.query for example in examples] == sorted(first, key=lambda q: first[q])
+        named = [
+            int(record.getMessage().split("line ")[1].split(":")[0]) for record in caplog.records
+        ]
+        assert named == sorted([*reported, *repeated])
+
+    with caplog.at_level(logging.WARNING):
+        check()
+
+
+def test_a_carriage_return_is_no_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(
+        b'{"query": "?",\r"context": "A."}\r\n\r\n{"query": 7}\r\n'
+    )
+    with pytest.raises(InvalidInputError, match=r"line 3: question: expected the keys"):
+        JsonlDataset(path=str(tmp_path / "mine.jsonl")).load()
+
+
 def test_a_mapped_column_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"line 1: .*expected the keys \['evidence'\]"):
         load(tmp_path, {"query": "?", "context": "A."}, columns={"gold": "evidence"})
@@ -180,5 +220,5 @@ def test_unreadable_files(tmp_path: Path) -> None:
         JsonlDataset(path=str(tmp_path / "absent.jsonl")).load()
     latin = tmp_path / "latin.jsonl"
     latin.write_bytes(b'{"query": "\xe9"}')
-    with pytest.raises(InvalidInputError, match=r"latin\.jsonl is not UTF-8"):
+    with pytest.raises(InvalidInputError, match=r"latin\.jsonl, line 1: not UTF-8"):
         JsonlDataset(path=str(latin)).load()
