@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -24,8 +25,9 @@ def join_runs(runs: Sequence[Records]) -> Records:
     """All runs as one: those of equal methods and models merged, then their methods put together.
 
     A method goes by its label: what has one label in several runs is one method, told from the
-    first; a method whose name is taken by another gets a number, and so does a model other than the
-    first of its role. This is how the runs of a sweep become one table and one figure.
+    first. Where one name stands for several labels, as `selected` does in a sweep, methods are
+    named after their labels. A model other than the first of its role gets a number. This is how
+    the runs of a sweep become one table and one figure.
 
     Raises:
         RecordsError: see `merge_records`; or the runs differ in examples, responses, target,
@@ -35,37 +37,81 @@ def join_runs(runs: Sequence[Records]) -> Records:
     for run in runs:
         of = asdict(run.manifest)
         groups.setdefault(json.dumps([of["methods"], of["models"]]), []).append(run)
-    joined, *others = [merge_records(group) for group in groups.values()] or [merge_records(())]
+    merged = [merge_records(group) for group in groups.values()] or [merge_records(())]
+    joined, *others = _told_apart(merged)
     for other in others:
         joined = _join(joined, other)
     return joined
+
+
+def _told_apart(runs: Sequence[Records]) -> Sequence[Records]:
+    """The runs, methods of one name and several labels named after their labels."""
+    labels: dict[str, set[str]] = {}
+    for run in runs:
+        for name, info in run.manifest.methods.items():
+            labels.setdefault(name, set()).add(info.label)
+    return [
+        _renamed(
+            run,
+            {
+                name: _words(info.label) if len(labels[name]) > 1 else name
+                for name, info in run.manifest.methods.items()
+            },
+        )
+        for run in runs
+    ]
+
+
+def _words(label: str) -> str:
+    """A label as a name: `hierarchical, k = 2` is `hierarchical_k_2`."""
+    return re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+
+
+def _renamed(run: Records, names: Mapping[str, str]) -> Records:
+    """The run, its methods under other names."""
+    if all(old == new for old, new in names.items()):
+        return run
+    tables = {
+        table: rows.assign(method=rows["method"].map(dict(names)))
+        for table, rows in ((table, getattr(run, table)) for table in OF_METHODS)
+    }
+    manifest = run.manifest
+    renamed = replace(
+        manifest,
+        methods={names[name]: info for name, info in manifest.methods.items()},
+        reference=names[manifest.reference],
+        naive=None if manifest.naive is None else names[manifest.naive],
+    )
+    return replace(run, manifest=renamed, **tables)
 
 
 def _join(first: Records, other: Records) -> Records:
     """The first with the methods that only the other has."""
     _check_comparable(first, other)
     known = {info.label: name for name, info in first.manifest.methods.items()}
-    infos: dict[str, MethodInfo] = dict(first.manifest.methods)
-    new_names: dict[str, str] = {}
+    added: dict[str, MethodInfo] = {}
     for name, info in other.manifest.methods.items():
         if info.label not in known:
-            new_names[name] = _free_name(name, infos)
-            infos[new_names[name]] = info
+            if name in first.manifest.methods:
+                raise RecordsError(
+                    f"the labels {first.manifest.methods[name].label!r} and {info.label!r} make "
+                    f"one name, {name!r}: let them differ in letters or digits"
+                )
+            added[name] = info
         elif not _is_equal(_measured(first, known[info.label]), _measured(other, name)):
             raise RecordsError(
                 f"the label {info.label!r} stands for several settings in the runs "
                 f"{first.manifest.run_id} and {other.manifest.run_id}: give each its own, with "
                 "methods.selected.label=... in the sweep"
             )
-    tables = {"examples": first.examples} | {
-        name: pd.concat(
-            [getattr(first, name), _renamed(getattr(other, name), new_names)], ignore_index=True
-        )
-        for name in OF_METHODS
-    }
+    tables = {"examples": first.examples}
+    for table in OF_METHODS:
+        rows = getattr(other, table)
+        new = rows[rows["method"].isin(list(added))]
+        tables[table] = pd.concat([getattr(first, table), new], ignore_index=True)
     manifest = replace(
         pooled_manifest((first.manifest, other.manifest)),
-        methods=infos,
+        methods={**first.manifest.methods, **added},
         models=_all_models(first.manifest, other.manifest),
     )
     return Records(manifest, **tables)
@@ -124,12 +170,6 @@ def _free_name(name: str, taken: Mapping[str, object]) -> str:
         number += 1
         free = f"{name}_{number}"
     return free
-
-
-def _renamed(table: pd.DataFrame, new_names: Mapping[str, str]) -> pd.DataFrame:
-    """Rows of these methods under their new names."""
-    kept = table[table["method"].isin(list(new_names))]
-    return kept.assign(method=kept["method"].map(dict(new_names)))
 
 
 def _all_models(first: Manifest, other: Manifest) -> dict[str, ModelInfo]:

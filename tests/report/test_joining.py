@@ -41,7 +41,7 @@ def test_a_sweeps_runs_are_the_run_that_has_all_their_methods(records: Records) 
         setting(records, "similarity", "k = 2", "run-b"),
     ]
     joined = join_runs(runs)
-    names = {"hierarchical": "selected", "similarity": "selected_2"}
+    names = {"hierarchical": "k_1", "similarity": "k_2"}
     assert list(joined.manifest.methods) == [*EXACT, *names.values()]
     assert [info.label for info in joined.manifest.methods.values()][2:] == ["k = 1", "k = 2"]
     whole, found = (
@@ -110,6 +110,10 @@ def test_what_cannot_be_compared_is_refused(records: Records) -> None:
         (replace(two, manifest=replace(two.manifest, seed=5)), "differ in seed"),
         (replace(two, manifest=replace(two.manifest, git_commit="0ff1ce")), "differ in git_commit"),
         (setting(records, "similarity", "k = 1", "run-c"), "'k = 1' stands for several settings"),
+        (
+            setting(records, "similarity", "k: 1", "run-c"),
+            "'k = 1' and 'k: 1' make one name, 'k_1'",
+        ),
         (other_precision(two), "'LeaveOneOut.target., no reuse' stands for several settings"),
     ):
         with pytest.raises(RecordsError, match=message):
