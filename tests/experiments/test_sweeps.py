@@ -22,7 +22,7 @@ SWEEPS = sorted(
     if "sweeper:" in path.read_text(encoding="utf-8")
 )
 LABELS = {
-    "sweep_ablations": [f"ContextCite, {n} ablations" for n in (16, 32, 64, 128, 256)],
+    "sweep_ablations": [f"ContextCite, {n} ablations" for n in (16, 32, 64, 128)],
     "sweep_paragraphs": [f"hierarchical, {k} of the paragraphs" for k in (1, 2, 3, 5)],
     "sweep_proxy": [f"proxy LOO, {n} layers dropped" for n in (2, 4, 8)],
     "sweep_sentences": [f"proxy pruning, {k} of the sentences" for k in (1, 3, 5, 10, 20)],
