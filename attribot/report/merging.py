@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,10 @@ from attribot.report.paired import configurations
 
 
 def merge_records(runs: Sequence[Records]) -> Records:
-    """Records of several runs of the same methods and models as those of one, in the order given.
+    """Records of several runs of the same methods and models as those of one.
+
+    Runs stand in the order of the names of their data sets, numbers in them by size, so that tables
+    and resamples do not depend on the order in which runs are given.
 
     Where runs on different configurations hold examples of one data set (its questions with
     contexts of several sizes), rows go by the name of their run's configuration instead of by that
@@ -26,6 +30,7 @@ def merge_records(runs: Sequence[Records]) -> Records:
     """
     if not runs:
         raise RecordsError("there is nothing to merge: expected at least one run")
+    runs = sorted(runs, key=lambda run: _by_numbers(run.manifest.dataset.name))
     first = runs[0].manifest
     for run in runs[1:]:
         for part in ("methods", "models", "reference", "naive", "seed", "git_commit"):
@@ -59,6 +64,11 @@ def merge_records(runs: Sequence[Records]) -> Records:
             "give each run once"
         )
     return Records(merged, **tables)
+
+
+def _by_numbers(name: str) -> list[str | int]:
+    """A key that puts samples_600 before samples_1200."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def pooled_manifest(manifests: Sequence[Manifest]) -> Manifest:

@@ -66,6 +66,22 @@ def test_sizes_of_one_data_set_are_told_apart_by_configuration(records: Records)
         pd.testing.assert_frame_equal(own, summarise(records).assign(dataset=part))
 
 
+def test_the_order_of_runs_does_not_matter(records: Records) -> None:
+    runs = [
+        replace(
+            resized(records),
+            manifest=replace(
+                records.manifest, run_id=name, dataset=DatasetSummary(name, num_read=3)
+            ),
+        )
+        for name in ("samples_1200", "samples_600", "half")
+    ]
+    one, other = merge_records(runs), merge_records(runs[::-1])
+    assert one.manifest == other.manifest
+    assert one.metrics["dataset"].unique().tolist() == ["half", "samples_600", "samples_1200"]
+    pd.testing.assert_frame_equal(one.metrics, other.metrics)
+
+
 def test_the_parts_of_mixtures_are_told_apart_by_configuration_too(records: Records) -> None:
     def mixed(run: Records) -> Records:
         tables = {}
@@ -78,7 +94,7 @@ def test_the_parts_of_mixtures_are_told_apart_by_configuration_too(records: Reco
     alone = merge_records([mixed(records)])
     assert alone.examples["dataset"].tolist() == ["made_up", "made_up", "other"]
     merged = merge_records([mixed(records), mixed(resized(records))])
-    assert merged.costs["dataset"].unique().tolist() == ["made_up", "longer"]
+    assert merged.costs["dataset"].unique().tolist() == ["longer", "made_up"]
     assert len(merged.costs) == 2 * len(records.costs)
 
 
