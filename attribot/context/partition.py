@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from nupunkt import sent_spans
 
 from attribot.context.tree import ContextTree
 from attribot.errors import InvalidInputError
@@ -33,6 +32,9 @@ class NupunktSplitter:
 
     def split(self, text: str) -> tuple[int, ...]:
         """See `SentenceSplitter.split`."""
+        # Timing needs trees and no splitter, on machines that have little more than torch.
+        from nupunkt import sent_spans
+
         return _merge_blank(text, (end for _, end in sent_spans(text)))
 
 

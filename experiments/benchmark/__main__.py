@@ -12,7 +12,9 @@ tokens to compute and `--tokens-per-second`, are left out of the cell and said t
 ids serve: time does not depend on what the tokens say.
 
 Without `--geometry` the bundled model is timed; with it, a model of that geometry with random
-weights. The same command with other cells or ways and the same `--output` adds to what is there.
+weights, which takes torch and transformers alone: without pandas and matplotlib the report is left
+to `python -m experiments.benchmark.report`. The same command with other cells or ways and the same
+`--output` adds to what is there.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,6 @@ from attribot.models.language_model import LanguageModel, input_device
 from attribot.models.loading import set_threads
 from attribot.models.memory import peak_memory, reset_peak_memory
 from experiments.benchmark.records import WAYS, BenchmarkRun, LeftOut, Measurements
-from experiments.benchmark.report import build
 from experiments.benchmark.ways import Cell, Way, ways_of
 from experiments.forward_clock import ForwardClock, read_clock, undisturbed
 
@@ -187,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def benchmark(options: argparse.Namespace, command: str) -> Path:
-    """Measures, writes and reports; returns the report."""
+    """Measures, writes and reports; returns the report, or the folder where none can be drawn."""
     threads = set_threads(options.threads)
     name, model, language_model = load(options)
     is_gpu = options.device.startswith("cuda")
@@ -216,6 +218,10 @@ def benchmark(options: argparse.Namespace, command: str) -> Path:
     today, rate = date.today().isoformat(), matmul_rate(model)
     run = BenchmarkRun(command, today, commit, is_dirty, rate, left_out, text)
     measure(earlier, run, taken, options)
+    if find_spec("pandas") is None or find_spec("matplotlib") is None:
+        return Path(options.output)
+    from experiments.benchmark.report import build
+
     return build(options.output)
 
 

@@ -1,19 +1,24 @@
 """What the benchmark leaves on disk: raw rows as CSV, circumstances as JSON.
 
 A folder may hold several runs, of different cells or ways, if machine and model are the same.
+Writing needs no package that a machine for timing may lack; tables of the rows need pandas.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from attribot.errors import InvalidInputError, RecordsError
+from attribot.extras import import_extra
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CELL = ["prompt_tokens", "sources"]
 COLUMNS = [
@@ -32,6 +37,10 @@ COLUMNS = [
     "resting_memory_bytes",
     "matmul_flops_per_second",
 ]
+COUNTS = {
+    *("run", "prompt_tokens", "sources", "round", "forward_passes"),
+    *("expected_tokens", "computed_tokens", "reused_tokens"),
+}
 WAYS = {
     "naive-all-logits": "every sequence whole, logits at every position, as the paper's code",
     "naive": "the same with logits for the response's positions only",
@@ -81,12 +90,23 @@ class Measurements:
     """All runs of a folder.
 
     machine: "model", "dtype", "hardware", "threads", "versions"; equal for all runs.
-    rows: `COLUMNS` of every cell, way and round; `run` counts `runs` from 1.
+    measured: `COLUMNS` of every cell, way and round; `run` counts `runs` from 1.
     """
 
     machine: Mapping[str, Any]
     runs: tuple[BenchmarkRun, ...] = ()
-    rows: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    measured: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The same as a table.
+
+        Raises:
+            MissingExtraError: pandas, which measuring does without, is not installed.
+        """
+        pandas = import_extra("pandas", "experiments")
+        rows: pd.DataFrame = pandas.DataFrame(self.measured, columns=COLUMNS)
+        return rows
 
     @classmethod
     def read(cls, folder: Path) -> Measurements:
@@ -98,8 +118,9 @@ class Measurements:
         try:
             stored = json.loads((folder / "benchmark.json").read_text(encoding="utf-8"))
             runs = tuple(_run(fields) for fields in stored["runs"])
-            rows = pd.read_csv(folder / "benchmark.csv")[COLUMNS]
-            return cls(stored["machine"], runs, rows)
+            with (folder / "benchmark.csv").open(newline="", encoding="utf-8") as lines:
+                measured = tuple(map(_row, csv.DictReader(lines)))
+            return cls(stored["machine"], runs, measured)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordsError(
                 f"cannot read the measurements in {folder} ({error}): expected benchmark.json and "
@@ -126,15 +147,17 @@ class Measurements:
 
     def with_run(self, run: BenchmarkRun, rows: Sequence[Mapping[str, Any]]) -> Measurements:
         """These and one more run."""
-        added = pd.DataFrame(rows).assign(run=len(self.runs) + 1)[COLUMNS]
-        # Empty frames have no types of their own and would blur those of the others.
-        all_rows = pd.concat([self.rows, added], ignore_index=True) if len(self.rows) else added
-        return Measurements(self.machine, (*self.runs, run), all_rows)
+        number = len(self.runs) + 1
+        added = ({**row, "run": number} for row in rows)
+        return Measurements(self.machine, (*self.runs, run), (*self.measured, *added))
 
     def write(self, folder: Path) -> None:
         """Both files, whole."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.rows.to_csv(folder / "benchmark.csv", index=False)
+        with (folder / "benchmark.csv").open("w", newline="", encoding="utf-8") as lines:
+            writer = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.measured)
         stored = {"machine": self.machine, "runs": [asdict(run) for run in self.runs]}
         text = json.dumps(stored, indent=2, allow_nan=False) + "\n"
         (folder / "benchmark.json").write_text(text, encoding="utf-8")
@@ -159,7 +182,7 @@ class Measurements:
 
     def left_out_text(self) -> str:
         """Which ways have no row in which cells, and why."""
-        measured = set(self.rows[["way", *CELL]].itertuples(index=False, name=None))
+        measured = {(row["way"], *(row[key] for key in CELL)) for row in self.measured}
         reasons = {
             (left.way, left.prompt_tokens, left.sources): left.reason
             for run in self.runs
@@ -190,3 +213,15 @@ class Measurements:
 def _run(fields: dict[str, Any]) -> BenchmarkRun:
     left_out = tuple(LeftOut(**left) for left in fields.pop("left_out"))
     return BenchmarkRun(**fields, left_out=left_out)
+
+
+def _row(cells: Mapping[str, str]) -> dict[str, Any]:
+    """`COLUMNS` of a line of the CSV; an empty cell is NaN."""
+    row: dict[str, Any] = {}
+    for name in COLUMNS:
+        cell = cells[name]
+        if name in COUNTS:
+            row[name] = int(cell)
+        else:
+            row[name] = cell if name == "way" else float(cell or math.nan)
+    return row

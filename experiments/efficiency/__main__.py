@@ -5,8 +5,8 @@
 
 Writes `efficiency.csv` (predicted and counted cost of every composition, data set and pair of
 models), `prefix_reuse.csv` (prefix reuse against its formula in recorded runs), `efficiency.md` and
-`efficiency.png`; where `experiments.generation_time` has left its measurements, also the table of
-those. About half a minute; needs neither weights nor a GPU.
+`efficiency.png`; where `experiments.generation_time` or `experiments.efficiency.timing` have left
+measurements, also the tables of those. About half a minute; needs neither weights nor a GPU.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attribot.errors import AttribotError
+from experiments.efficiency import timing_report
 from experiments.efficiency.report import draw, page
 from experiments.efficiency.reuse import recorded_ratios
 from experiments.efficiency.tables import PROMPTS, efficiency_rows
+from experiments.efficiency.timing_records import JSON_FILE
 from experiments.generation_time import report as generation_time_report
 
 RECORDS = Path(__file__).resolve().parents[2] / "results/first_results/records"
@@ -42,6 +44,8 @@ def build(output: Path, run_dirs: Sequence[Path]) -> Path:
     path.write_text(page(PROMPTS, rows, ratios, FIGURE), encoding="utf-8")
     if (output / generation_time_report.JSON_FILE).is_file():
         generation_time_report.build(output)
+    if (output / JSON_FILE).is_file():
+        timing_report.build(output)
     return path
 
 

@@ -23,6 +23,8 @@ PARAGRAPHS, SENTENCES, WINDOW = 3, 5, 64
 QUERY_ONLY, OWN_PARAGRAPH = Mask("none"), Mask("paragraph")
 # The first is what all are compared with; the headline is the composite of all tricks.
 NAIVE, REUSE, HEADLINE = "naive LOO", "prefix reuse", "proxy + hierarchical + reuse"
+# The same tokens as those of prefix reuse, a pass for each sentence: only time can tell them apart.
+ONE_BY_ONE = "prefix reuse, one by one"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ class Composition:
     def stages(self, shape: PromptShape) -> list[Stage]:
         readers = frozenset({"target"} if self.is_after_generation else ())
         return stages_of(self.attributor, shape, readers=readers)
+
+    @property
+    def asks_models_alone(self) -> bool:
+        """No stage ranks by words."""
+        attributor = self.attributor
+        return not (isinstance(attributor, TwoStage) and isinstance(attributor.screen, WordOverlap))
 
     @property
     def uses_proxy(self) -> bool:
@@ -236,6 +244,15 @@ def compositions() -> tuple[Composition, ...]:
         Composition("hierarchical proxy pruning + reuse", pruning(hierarchical("proxy"))),
         *_ours(),
     )
+
+
+def timed_compositions() -> tuple[Composition, ...]:
+    """Those that can be timed on models without knowledge, in the order of the tables: all that
+    begin with nothing and ask models alone."""
+    naive, *others = compositions()
+    one_by_one = Composition(ONE_BY_ONE, loo(), "cached")
+    timed = [way for way in others if not way.is_after_generation and way.asks_models_alone]
+    return (naive, one_by_one, *timed)
 
 
 def _ours() -> list[Composition]:

@@ -36,6 +36,10 @@ from attribot.types import Cost
 
 GEOMETRIES = Path(__file__).parents[1] / "geometries"
 ROLES = ("target", "proxy")
+# Sentences and paragraphs as in HotpotQA; of the latter the compositions keep three.
+TOKENS_PER_SOURCE, SOURCES_PER_GROUP, FEWEST_SOURCES = 33, 4, 12
+HEAD_TOKENS, QUERY_TOKENS = 40, 20
+FEWEST_TOKENS = HEAD_TOKENS + FEWEST_SOURCES * TOKENS_PER_SOURCE + QUERY_TOKENS
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ class SyntheticPrompt:
     num_sources: int
     num_groups: int
     tokens_per_source: int
-    head_tokens: int = 40
-    query_tokens: int = 20
+    head_tokens: int = HEAD_TOKENS
+    query_tokens: int = QUERY_TOKENS
     response_tokens: int = 40
 
     def __post_init__(self) -> None:
@@ -63,6 +67,28 @@ class SyntheticPrompt:
             raise InvalidInputError(
                 f"head, query and response need at least one token each; got {self}"
             )
+
+    @classmethod
+    def of_length(cls, num_tokens: int) -> SyntheticPrompt:
+        """A prompt of so many tokens, in sentences of 33 and paragraphs of about four; tokens that
+        make no sentence stand before the context.
+
+        Raises:
+            InvalidInputError: they make less than twelve sentences.
+        """
+        if num_tokens < FEWEST_TOKENS:
+            raise InvalidInputError(
+                f"expected prompts of at least {FEWEST_TOKENS} tokens, which make "
+                f"{FEWEST_SOURCES} sentences; got {num_tokens}"
+            )
+        num_sources = (num_tokens - HEAD_TOKENS - QUERY_TOKENS) // TOKENS_PER_SOURCE
+        return cls(
+            f"{num_tokens:,} tokens",
+            num_sources,
+            round(num_sources / SOURCES_PER_GROUP),
+            TOKENS_PER_SOURCE,
+            num_tokens - QUERY_TOKENS - num_sources * TOKENS_PER_SOURCE,
+        )
 
     @property
     def shape(self) -> PromptShape:
@@ -118,13 +144,20 @@ def _words(letter: str, count: int) -> str:
     return " ".join(f"{letter}{i}" for i in range(count))
 
 
-def word_model(prompt: SyntheticPrompt) -> LanguageModel:
-    """A tiny model whose tokenizer has one token per word of the prompt."""
-    vocabulary = {word: i for i, word in enumerate(prompt.vocabulary)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary))
+def word_tokenizer(prompts: Iterable[SyntheticPrompt]) -> PreTrainedTokenizerFast:
+    """One token per word of the prompts."""
+    words = dict.fromkeys(word for prompt in prompts for word in prompt.vocabulary)
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+
+
+def word_model(prompt: SyntheticPrompt) -> LanguageModel:
+    """A tiny model that knows the words of the prompt, each a token."""
+    tokenizer = word_tokenizer([prompt])
     model = random_model(GEOMETRIES / "tiny-llama.yaml", torch.device("cpu"), torch.float32)
-    return LanguageModel(model, PreTrainedTokenizerFast(tokenizer_object=tokenizer), "words")
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return LanguageModel(model, tokenizer, "words")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from attribot.context.partition import NupunktSplitter, build_tree
 from attribot.data.examples import BundledDataset
 from experiments.benchmark import __main__ as benchmark
 from experiments.benchmark.records import COLUMNS, WAYS, Measurements
+from experiments.benchmark.report import build
 from experiments.benchmark.ways import (
     NUM_HEAD_TOKENS,
     NUM_QUERY_TOKENS,
@@ -255,11 +256,15 @@ def test_sources_tile_the_context_and_begin_with_tokens_of_their_own():
 @pytest.mark.slow
 def test_random_weights_need_few_packages(tmp_path):
     absent = ["hydra", "omegaconf", "wandb", "scipy", "sklearn", "nupunkt", "tabulate", "rich"]
+    absent += ["pandas", "matplotlib"]
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent}));"
         "from experiments.benchmark.__main__ import main; main()"
     )
     cell = ["--tokens", "96", "--sources", "2", "--repeats", "1", "--geometry", TINY]
     command = [sys.executable, "-c", code, *cell, "--output", str(tmp_path)]
-    subprocess.run(command, cwd=REPOSITORY, check=True)
-    assert (tmp_path / "benchmark.md").is_file()
+    done = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == str(tmp_path)
+    assert not (tmp_path / "benchmark.md").exists()
+    assert build(tmp_path) == tmp_path / "benchmark.md"
+    assert set(Measurements.read(tmp_path).rows["way"]) == set(WAYS)

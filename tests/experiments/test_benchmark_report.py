@@ -225,9 +225,14 @@ def test_damaged_files_are_named(tmp_path, capsys):
 def test_what_is_written_is_what_is_read(tmp_path):
     text = {"prompt_tokens": 3, "sources": 2, "seconds": [1.0], "forward_seconds": [0.5]}
     run = BenchmarkRun("a", "b", None, None, 1.0, (LeftOut("naive", 1, 2, "c"),), text)
-    written = measured(row("packed", 2.0), row("masked", 1.5), run=run)
+    rows = [row("packed", 2.0), row("masked", 1.5, peak_memory_bytes=np.nan)]
+    written = measured(*rows, run=run).with_run(run, [row("packed", 0.1 + 0.2)])
     written.write(tmp_path)
     read = Measurements.read(tmp_path)
-    assert (read.machine, read.runs) == (MACHINE, (run,))
-    pd.testing.assert_frame_equal(read.rows, written.rows, check_dtype=False)
+    assert (read.machine, read.runs) == (MACHINE, (run, run))
+    pd.testing.assert_frame_equal(read.rows, written.rows, check_exact=True)
+    # Files of earlier versions have empty cells.
+    text = (tmp_path / "benchmark.csv").read_text()
+    (tmp_path / "benchmark.csv").write_text(text.replace("nan", ""))
+    pd.testing.assert_frame_equal(Measurements.read(tmp_path).rows, written.rows)
     assert json.loads((tmp_path / "benchmark.json").read_text())["runs"][0]["command"] == "a"
