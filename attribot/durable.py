@@ -10,21 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attribot.errors import RecordsError
+from attribot.errors import AttribotError, RecordsError
+
+CONTINUES = (
+    "What was committed before is intact; make room or mend the disk and start the same command "
+    "again, it continues where it stopped"
+)
 
 
 @contextmanager
-def storage_errors(directory: Path) -> Iterator[None]:
+def storage_errors(place: Path | str, advice: str = CONTINUES) -> Iterator[None]:
     """Turn an `OSError` of the block into a `RecordsError` that says what to do."""
     try:
         yield
-    except RecordsError:
+    except AttribotError:
         raise
     except OSError as error:
         raise RecordsError(
-            f"could not write to {directory}: {error.strerror or error}. What was committed before "
-            "is intact; make room or mend the disk and start the same command again, it continues "
-            "where it stopped"
+            f"could not write to {place}: {error.strerror or error}. {advice}"
         ) from error
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
-from transformers.utils.logging import disable_progress_bar
-
+from attribot.cli.caches import cache_errors
 from attribot.cli.settings import Settings
 from attribot.errors import InvalidInputError
 from attribot.explain.attribute import attribute
@@ -28,26 +27,39 @@ SENTENCES = "sentences"
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Attributes one question after the other under the same settings."""
+class Models:
+    """The models of settings, which those with another method may share."""
 
     settings: Settings
 
-    def __post_init__(self) -> None:
-        if self.settings.method != "auto":
-            named_method(self.settings.method, self.settings.proxy is not None)
-        self._spans()
-
     @cached_property
-    def models(self) -> tuple[LanguageModel, LanguageModel | None]:
+    def loaded(self) -> tuple[LanguageModel, LanguageModel | None]:
         """Target and proxy, loaded when first asked for."""
-        if not sys.stderr.isatty():
-            disable_progress_bar()
         # By default PyTorch counts the cores of the machine, not those that a container has.
         if "OMP_NUM_THREADS" not in os.environ:
             set_threads()
         proxy = self.settings.proxy
         return self._load(self.settings.model), None if proxy is None else self._load(proxy)
+
+    def _load(self, name: str | None) -> LanguageModel:
+        dtype = cast(DType, self.settings.dtype or default_dtype())
+        if name is not None:
+            return load_model(name, dtype=dtype)
+        with cache_errors():
+            return load_bundled(dtype=dtype, device_map=ACCELERATOR)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Attributes one question after the other under the same settings."""
+
+    settings: Settings
+    models: Models
+
+    def __post_init__(self) -> None:
+        settings, spans = self.settings, self._spans()
+        if settings.method != "auto":
+            named_method(settings.method, settings.proxy is not None, bool(spans))
 
     def ask(
         self,
@@ -55,10 +67,11 @@ class Asker:
         query: str = "",
         response: str | None = None,
         progress: Progress | None = None,
+        spans: Spans | None = None,
     ) -> AttributionResult:
-        """See `explain.attribute.attribute`."""
+        """See `explain.attribute.attribute`. spans: None takes those of the settings."""
         settings = self.settings
-        model, proxy = self.models
+        model, proxy = self.models.loaded
         return attribute(
             model,
             context=context,
@@ -68,7 +81,7 @@ class Asker:
             method=settings.method,
             messages=settings.messages,
             template=settings.template,
-            spans=self._spans(),
+            spans=self._spans() if spans is None else spans,
             level=cast(Level, settings.level),
             max_cost=settings.max_cost,
             max_memory_gb=settings.max_memory_gb,
@@ -88,12 +101,6 @@ class Asker:
         if not spans:
             return None
         return SENTENCES if spans == (SENTENCES,) else list(spans)
-
-    def _load(self, name: str | None) -> LanguageModel:
-        dtype = cast(DType, self.settings.dtype or default_dtype())
-        if name is None:
-            return load_bundled(dtype=dtype, device_map=ACCELERATOR)
-        return load_model(name, dtype=dtype)
 
 
 def bar(prefix: str = "") -> Progress | None:

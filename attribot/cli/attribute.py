@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,21 +14,26 @@ from attribot.cli.inputs import (
     INPUT_FILE,
     OUTPUT_FILE,
     ContextsCommand,
+    NameChoice,
+    files,
     in_a_folder,
     json_file,
     read_text,
+    regular_file,
     text_or_file,
 )
+from attribot.cli.outputs import CUT, as_json, as_text, save_page, say
 from attribot.cli.settings import DTYPES, LEVELS, METHODS, Settings
 
 if TYPE_CHECKING:
     from attribot.cli.asking import Asker
+    from attribot.explain.result import AttributionResult
 
 ONE_QUESTION = {
     "contexts": "--context",
     "query": "--query",
     "response": "--response",
-    "as_json": "--json",
+    "is_json": "--json",
     "html": "--html",
 }
 
@@ -53,21 +59,29 @@ ONE_QUESTION = {
     "input_file",
     type=INPUT_FILE,
     metavar="FILE",
-    help="JSON lines with query, context (a text or a list) or documents, and response "
-    "(without one the model answers).",
+    help="JSON lines with query, context (a text or a list) or documents, response (without "
+    "one the model answers) and perhaps spans of it; all else is passed on.",
 )
 @click.option(
     "--output",
     type=OUTPUT_FILE,
-    callback=in_a_folder,
+    callback=regular_file,
     metavar="FILE",
     help="Where lines of --input are answered; lines that are there already are not "
     "done again. Without it: the standard output.",
 )
 @click.option(
-    "--model", metavar="NAME", help="Hub id, directory or GGUF file; without it the bundled model."
+    "--model",
+    metavar="NAME",
+    shell_complete=files,
+    help="Hub id, directory or GGUF file; without it the bundled model.",
 )
-@click.option("--proxy", metavar="NAME", help="A smaller model, for methods that ask one.")
+@click.option(
+    "--proxy",
+    metavar="NAME",
+    shell_complete=files,
+    help="A smaller model, for methods that ask one.",
+)
 @click.option(
     "--dtype",
     type=click.Choice(DTYPES),
@@ -75,11 +89,14 @@ ONE_QUESTION = {
 )
 @click.option(
     "--method",
-    type=click.Choice(METHODS),
-    default="auto",
+    "methods",
+    type=NameChoice(METHODS),
+    multiple=True,
+    default=["auto"],
     show_default=True,
     metavar="NAME",
-    help=f"auto, the most faithful one within --max-cost; or {', '.join(METHODS[1:])}.",
+    help=f"auto, the most faithful one within --max-cost; or {', '.join(METHODS[1:])}. Given "
+    "several times: side by side.",
 )
 @click.option(
     "--level",
@@ -137,7 +154,12 @@ ONE_QUESTION = {
     metavar="FILE",
     help="Keeps what is scored: an interrupted question goes on from there.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--json",
+    "is_json",
+    is_flag=True,
+    help="Print everything as JSON, the results of several methods as a list.",
+)
 @click.option(
     "--html",
     type=OUTPUT_FILE,
@@ -151,7 +173,8 @@ def attribute(
     response: str | None,
     input_file: str | None,
     output: Path | None,
-    as_json: bool,
+    methods: tuple[str, ...],
+    is_json: bool,
     html: Path | None,
     **settings: Any,
 ) -> None:
@@ -162,21 +185,23 @@ def attribute(
 
     \b
     attribot attribute --context paper.txt notes.txt --query "Who built it?" --response @answer.txt
+    attribot attribute --context a.txt --query "Who?" --method loo --method mask --html page.html
     attribot attribute --input questions.jsonl --output scores.jsonl
 
     Exit status: 0; 1 where some lines of --input cannot be attributed, they are named; 2 where
     nothing can be done as asked; 130 after Ctrl-C, what is done is kept.
     """
-    chosen = Settings(**settings)
-    _check(click.get_current_context(), chosen)
+    chosen = [Settings(method=method, **settings) for method in methods]
+    _check(click.get_current_context(), chosen[0])
 
-    from attribot.cli.asking import Asker
+    from attribot.cli.asking import Asker, Models
 
-    asker = Asker(chosen)
+    models = Models(chosen[0])
+    askers = [Asker(each, models) for each in chosen]
     if input_file is not None:
-        _answer_lines(asker, input_file, output)
+        _answer_lines(askers[0], input_file, output)
     else:
-        _answer_one(asker, contexts, query or "", response, as_json, html)
+        _answer_one(askers, contexts, query or "", response, is_json, html)
 
 
 def _check(context: click.Context, settings: Settings) -> None:
@@ -192,14 +217,19 @@ def _check(context: click.Context, settings: Settings) -> None:
             raise click.UsageError("expected --query TEXT, or a prompt of your own in --template")
     elif stray := [option for name, option in ONE_QUESTION.items() if given[name]]:
         raise click.UsageError(f"--input brings its own questions: leave out {', '.join(stray)}")
+    elif len(given["methods"]) > 1:
+        raise click.UsageError(
+            f"--input takes one --method; got {', '.join(given['methods'])}: give each an --output "
+            f"of its own"
+        )
 
 
 def _answer_one(
-    asker: Asker,
+    askers: Sequence[Asker],
     contexts: tuple[str, ...],
     query: str,
     response: str | None,
-    as_json: bool,
+    is_json: bool,
     html: Path | None,
 ) -> None:
     from attribot.cli.asking import bar
@@ -207,15 +237,26 @@ def _answer_one(
     documents = [
         {"text": read_text(path), "id": "stdin" if path == "-" else path} for path in contexts
     ]
-    result = asker.ask(documents, query, response, bar())
-    if html is not None:
-        result.save_html(html)
-    if as_json:
-        click.echo(result.to_json(indent=2))
-        return
-    click.echo(str(result))
-    if result.spans:
-        click.echo(f"\n{result.cite()}")
+    results: list[AttributionResult] = []
+    try:
+        for asker in askers:
+            results.append(asker.ask(documents, query, response, bar()))
+    finally:
+        # Where a later method fails, what the earlier ones took their time for is still shown.
+        if results:
+            text = as_json(results, len(askers) > 1) if is_json else as_text(results)
+            _show(results, text, html)
+
+
+def _show(results: Sequence[AttributionResult], text: str, html: Path | None) -> None:
+    if any(result.is_response_cut for result in results):
+        click.echo(CUT, err=True)
+    try:
+        say(text)
+    finally:
+        # What cannot be printed may still be saved.
+        if html is not None:
+            save_page(results, html)
 
 
 def _answer_lines(asker: Asker, input_file: str, output: Path | None) -> None:

@@ -1,17 +1,20 @@
-"""What stands behind the options: texts, files and the standard input."""
+"""What stands behind the options: texts, files, the standard input and names."""
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from attribot.errors import InvalidInputError
 
 INPUT_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True)
 OUTPUT_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
+_MORE_CONTEXTS = f"{__name__}.more_contexts"
 
 
 def read_text(path: str) -> str:
@@ -58,12 +61,43 @@ def in_a_folder(ctx: click.Context, param: click.Parameter, value: Path | None) 
     return value
 
 
+def regular_file(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+    """Callback of an option for a file that is read back: no device and no pipe."""
+    if value is not None and (str(value) == "-" or (value.exists() and not value.is_file())):
+        message = f"{value} is no regular file: leave the option out for the standard output"
+        raise click.BadParameter(message, ctx, param)
+    return in_a_folder(ctx, param, value)
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Completion of an option whose value may be the name of a file or a folder."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+class NameChoice(click.Choice[str]):
+    """One of many names; a mistyped one is answered with those that come close."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """See `click.Choice`."""
+        if close := difflib.get_close_matches(value, self.choices):
+            return f"unknown name {value!r}: did you mean {' or '.join(close)}? --help has them all"
+        return super().get_invalid_choice_message(value, ctx)
+
+
 class ContextsCommand(click.Command):
     """A command whose `--context` takes one file or several: `--context a.txt b.txt`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See `click.Command`."""
+        *_, option, _ = ["", *with_repeated_option([*args, "next"], "--context")]
+        ctx.meta[_MORE_CONTEXTS] = option == "--context"
         return super().parse_args(ctx, with_repeated_option(args, "--context"))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See `click.Command`: what follows a context may be another one."""
+        if ctx.meta[_MORE_CONTEXTS] and not incomplete.startswith("-"):
+            return [CompletionItem(incomplete, type="file")]
+        return super().shell_complete(ctx, incomplete)
 
 
 def with_repeated_option(args: list[str], option: str) -> list[str]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
 from attribot.cli.asking import Asker, bar
+from attribot.cli.outputs import CUT, say
+from attribot.cli.rows import FIELDS, Row
+from attribot.cli.wording import in_options
 from attribot.content_cache import content_key
 from attribot.durable import append, complete_lines, lock, storage_errors
 from attribot.errors import (
@@ -26,50 +29,6 @@ from attribot.errors import (
 # What a line can have against it; anything else would befall all lines, and stops the file.
 LINE_ERRORS = (InvalidInputError, PromptTooLongError, NonFiniteLogitsError)
 _BEGINNING = b'{"line": '
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question. context: as `explain.attribute.attribute` takes it.
-
-    response: None where the model is to answer. row_id: passed on to the output as it is.
-    """
-
-    context: Any
-    query: str
-    response: str | None
-    row_id: Any
-
-    @classmethod
-    def parse(cls, text: str) -> Row:
-        """The question of a line.
-
-        Raises:
-            InvalidInputError: it is no JSON object, or has no context, or two.
-        """
-        try:
-            fields = json.loads(text, parse_constant=_no_number)
-            # JSON takes half of a surrogate pair, and 1e999 for infinity; tokenizers and results
-            # do not.
-            json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
-        except ValueError as error:
-            raise InvalidInputError(f"not valid JSON: {error}") from error
-        if not isinstance(fields, dict):
-            raise InvalidInputError(f"expected a JSON object; got {type(fields).__name__}")
-        contexts = [name for name in ("context", "documents") if fields.get(name) is not None]
-        if len(contexts) != 1:
-            raise InvalidInputError(
-                f"expected one of the fields context and documents; got "
-                f"{' and '.join(contexts) or 'the fields ' + str(sorted(fields))}"
-            )
-        query = fields.get("query")
-        if not isinstance(query, str | None):
-            raise InvalidInputError(f"the query must be a text; got {query!r}")
-        return cls(fields[contexts[0]], query or "", fields.get("response"), fields.get("id"))
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 @dataclass
@@ -92,13 +51,35 @@ class Sink:
     done: dict[int, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Notices:
+    """What is said of lines, on the standard error.
+
+    name: of the input. mentioned: unknown fields, which are said once.
+    """
+
+    name: str
+    mentioned: set[str] = field(default_factory=set)
+
+    def say(self, number: int, message: str) -> None:
+        """In the place of the bar, where there is one."""
+        over_the_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
+        click.echo(f"{over_the_bar}{self.name}, line {number}: {message}", err=True)
+
+    def mention(self, number: int, others: Mapping[str, object]) -> None:
+        """Those that no line before had."""
+        if new := sorted(others.keys() - self.mentioned):
+            self.say(number, f"unknown fields, passed on in 'others': {', '.join(new)}")
+            self.mentioned.update(new)
+
+
 def attribute_lines(lines: Iterable[bytes], sink: Sink, asker: Asker, name: str) -> Tally:
     """Attributes every line of a file, and reports those that cannot be by their number.
 
     Raises:
         RecordsError: the sink holds an answer to another line or under other settings.
     """
-    tally = Tally()
+    tally, notices = Tally(), Notices(name)
     for number, line in enumerate(lines, start=1):
         try:
             # A byte order mark may stand before the first line.
@@ -110,32 +91,35 @@ def attribute_lines(lines: Iterable[bytes], sink: Sink, asker: Asker, name: str)
                 _check_same(number, key, sink, name)
                 tally.skipped += 1
                 continue
-            answer = _answer(number, text, key, asker)
+            answer = _answer(number, text, key, asker, notices)
         except UnicodeDecodeError as error:
-            _report(name, number, f"not UTF-8: {error}", tally)
+            failure = f"not UTF-8: {error}"
         except LINE_ERRORS as error:
-            _report(name, number, error, tally)
+            failure = in_options(error, FIELDS)
         except RecursionError:
-            _report(name, number, "its JSON is nested too deeply", tally)
+            failure = "its JSON is nested too deeply"
         else:
             sink.write(answer)
             tally.done += 1
+            continue
+        notices.say(number, failure)
+        tally.failed += 1
     return tally
 
 
-def _answer(number: int, text: str, key: str, asker: Asker) -> bytes:
+def _answer(number: int, text: str, key: str, asker: Asker, notices: Notices) -> bytes:
     """The line of the output for a line of the input."""
     row = Row.parse(text)
-    result = asker.ask(row.context, row.query, row.response, bar(f"line {number}: "))
+    notices.mention(number, row.others)
+    report = bar(f"line {number}: ")
+    result = asker.ask(row.context, row.query, row.response, report, row.spans)
     answer = {"line": number, "id": row.row_id, "key": key, "result": result.to_dict()}
-    return json.dumps(answer, allow_nan=False).encode() + b"\n"
-
-
-def _report(name: str, number: int, error: object, tally: Tally) -> None:
-    over_the_bar = "\r\x1b[K" if sys.stderr.isatty() else ""
-    message = " ".join(str(error).split())
-    click.echo(f"{over_the_bar}{name}, line {number}: {message}", err=True)
-    tally.failed += 1
+    if row.others:
+        answer["others"] = row.others
+    line = json.dumps(answer, allow_nan=False).encode() + b"\n"
+    if result.is_response_cut:
+        notices.say(number, CUT)
+    return line
 
 
 def _check_same(number: int, key: str, sink: Sink, name: str) -> None:
@@ -148,7 +132,7 @@ def _check_same(number: int, key: str, sink: Sink, name: str) -> None:
 
 def to_stdout() -> Sink:
     """Every line is passed on at once."""
-    return Sink(lambda line: click.echo(line, nl=False))
+    return Sink(partial(say, nl=False))
 
 
 @contextmanager
@@ -176,19 +160,25 @@ def to_file(path: Path) -> Iterator[Sink]:
 
 def _answered(path: Path) -> tuple[dict[int, str], int]:
     """Key of each complete line by its number, and where they end [bytes]."""
+    # Before any line is called damaged: what to do about it is right for our own files only.
+    _check_ours(path, 0)
     done: dict[int, str] = {}
     end = 0
     for row, row_end in complete_lines(path):
         if not isinstance(row, dict) or not {"line", "key", "result"} <= row.keys():
             raise _not_ours(path)
         done[row["line"]], end = row["key"], row_end
-    with path.open("rb") as file:
-        file.seek(end)
-        torn = file.read(len(_BEGINNING))
     # What a kill left of a line is cut off, but never a line that someone else wrote.
-    if not _BEGINNING.startswith(torn):
-        raise _not_ours(path)
+    _check_ours(path, end)
     return done, end
+
+
+def _check_ours(path: Path, offset: int) -> None:
+    """Raises RecordsError where anything but an answered line, or a part of one, begins."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        if not _BEGINNING.startswith(file.read(len(_BEGINNING))):
+            raise _not_ours(path)
 
 
 def _not_ours(path: Path) -> RecordsError:

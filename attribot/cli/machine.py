@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import constants
 
-from attribot.cli.caches import entries, size_of
+from attribot.cli.caches import MOVE, entries, nearest, size_of, why_not_writable
 from attribot.cli.doctor import Finding
 from attribot.errors import ModelNotFoundError
 from attribot.models.bundled import bundled_dir
@@ -101,14 +101,11 @@ def _threads() -> Finding:
 
 def _cache() -> Finding:
     directory = cache_dir()
-    standing = next(
-        folder for folder in (directory, *directory.absolute().parents) if folder.exists()
-    )
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-        advice = "set ATTRIBOT_CACHE to a folder that you may write to"
-        return Finding("fail", "cache", f"{standing} cannot be written to", advice)
+    folder = nearest(directory)
+    if reason := why_not_writable(folder):
+        return Finding("fail", "cache", f"{folder} cannot be written to: {reason}", MOVE)
     used = sum(map(size_of, entries(directory)))
-    free = shutil.disk_usage(standing).free
+    free = shutil.disk_usage(folder).free
     text = f"{directory} holds {used / GB:.2f} GB, {free / GB:.1f} GB are free"
     if free < LEAST_DISK:
         advice = "make room, or set ATTRIBOT_CACHE to a folder on another disk"
@@ -133,7 +130,7 @@ def _bundled() -> Finding:
         directory = bundled_dir()
     except ModelNotFoundError as error:
         return Finding("warn", "bundled model", "--model has to be given", str(error))
-    if not directory.is_dir():
+    if not os.access(directory, os.R_OK | os.X_OK):
         advice = "the first use converts it, which takes a minute; now: attribot models prepare"
         return Finding("warn", "bundled model", "not prepared yet", advice)
     return Finding("ok", "bundled model", str(directory))

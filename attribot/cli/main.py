@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from attribot.cli.attribute import attribute
+from attribot.cli.inputs import files
+from attribot.cli.outputs import say
+from attribot.cli.wording import in_options
 from attribot.errors import AttribotError
 from attribot.extras import import_extra
 
@@ -32,7 +36,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AttribotError as error:
-            raise Refusal(" ".join(str(error).split())) from error
+            raise Refusal(in_options(error)) from error
         except KeyboardInterrupt:
             click.echo(
                 "\ninterrupted: what --output and --cache hold is kept, the same command goes on "
@@ -62,17 +66,27 @@ def models() -> None:
 @models.command()
 def prepare() -> None:
     """Convert the bundled model once, and print where it is."""
+    say(str(_prepared()))
+
+
+def _prepared() -> Path:
+    from attribot.cli.caches import cache_errors
     from attribot.models.bundled import prepare_bundled
 
-    click.echo(prepare_bundled())
+    with cache_errors():
+        return prepare_bundled()
 
 
 @models.command()
-@click.option("--model", metavar="NAME", help="Hub id, directory or GGUF file.")
+@click.option(
+    "--model", metavar="NAME", shell_complete=files, help="Hub id, directory or GGUF file."
+)
 def precision(model: str | None) -> None:
     """Measure what each dtype blurs in the scores of a model, on the CPU."""
     from attribot.models.__main__ import print_precision
 
+    if model is None:
+        _prepared()
     print_precision(model)
 
 
@@ -101,7 +115,7 @@ def report(runs: tuple[Path, ...], output: Path | None, examples: int) -> None:
     if output is None and len(runs) > 1:
         raise click.UsageError("several runs need --output DIR")
     build = import_extra("attribot.report.build", "experiments")
-    click.echo(build.build_report(runs, output or runs[0], examples))
+    say(str(build.build_report(runs, output or runs[0], examples)))
 
 
 @cli.command()
@@ -113,12 +127,12 @@ def doctor(context: click.Context, as_json: bool) -> None:
 
     findings = examine()
     if as_json:
-        click.echo(json.dumps([vars(finding) for finding in findings], indent=2))
+        say(json.dumps([vars(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
             status = click.style(f"{finding.status:<4}", fg=COLOURS[finding.status])
             advice = f"\n      -> {finding.advice}" if finding.advice else ""
-            click.echo(f"{status}  {finding.subject}: {finding.text}{advice}")
+            say(f"{status}  {finding.subject}: {finding.text}{advice}")
     if any(finding.status == "fail" for finding in findings):
         context.exit(1)
 
@@ -138,8 +152,8 @@ def _list_cache() -> None:
     directory = cache_dir()
     sizes = {entry: size_of(entry) for entry in entries(directory)}
     for entry, size in sizes.items():
-        click.echo(f"{size / 1e6:>10.1f} MB  {entry.name}")
-    click.echo(f"{sum(sizes.values()) / 1e6:>10.1f} MB  in {directory}")
+        say(f"{size / 1e6:>10.1f} MB  {entry.name}")
+    say(f"{sum(sizes.values()) / 1e6:>10.1f} MB  in {directory}")
 
 
 @cache.command()
@@ -147,7 +161,7 @@ def path() -> None:
     """Print the folder; $ATTRIBOT_CACHE moves it."""
     from attribot.models.loading import cache_dir
 
-    click.echo(cache_dir())
+    say(str(cache_dir()))
 
 
 @cache.command()
@@ -160,7 +174,7 @@ def clean(yes: bool) -> None:
     directory = cache_dir()
     found = entries(directory)
     if not found:
-        click.echo(f"nothing to delete in {directory}")
+        say(f"nothing to delete in {directory}")
         return
     size = sum(map(size_of, found)) / 1e6
     if not yes:
@@ -170,7 +184,7 @@ def clean(yes: bool) -> None:
         )
     for entry in found:
         delete(entry)
-    click.echo(f"deleted {size:.1f} MB")
+    say(f"deleted {size:.1f} MB")
 
 
 @cli.command()
@@ -181,9 +195,12 @@ def completion(shell: str) -> None:
 
     complete = get_completion_class(shell)
     assert complete is not None
-    click.echo(complete(cli, {}, "attribot", "_ATTRIBOT_COMPLETE").source())
+    say(complete(cli, {}, "attribot", "_ATTRIBOT_COMPLETE").source())
 
 
 def main() -> None:
     """The entry point of the script."""
+    # Of models that are loaded and converted; tqdm reads it when the commands import it.
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     cli(prog_name="attribot")

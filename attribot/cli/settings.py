@@ -6,7 +6,7 @@ equal to those of `explain.methods`, `types` and `models.loading`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 METHODS = (
@@ -70,5 +70,13 @@ class Settings:
 
     def identity(self) -> dict[str, Any]:
         """All that results depend on, as plain JSON values."""
-        fields = asdict(self)
-        return {name: value for name, value in fields.items() if name not in _WITHOUT_EFFECT}
+        chosen = asdict(self)
+        return {name: value for name, value in chosen.items() if name not in _WITHOUT_EFFECT}
+
+
+SETTINGS = tuple(field.name for field in fields(Settings))
+
+
+def option_of(name: str) -> str:
+    """The option for an argument of `explain.attribute.attribute`."""
+    return f"--{name.replace('_', '-')}"

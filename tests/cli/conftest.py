@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from transformers.utils.logging import disable_progress_bar
 
 from attribot.cli.main import cli
 from tests.explain.cases import tiny
@@ -30,6 +31,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     come through."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    # The entry point keeps bars out of files, before anything is imported.
+    disable_progress_bar()
 
     def invoke(*arguments: object, **options: Any) -> Result:
         texts = [str(argument) for argument in arguments]

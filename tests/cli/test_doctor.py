@@ -159,9 +159,17 @@ def test_a_cache_that_cannot_be_made_fails(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("ATTRIBOT_CACHE", str(tmp_path / "file" / "cache"))
     found = machine._cache()
     assert found.status == "fail"
-    assert found.text == f"{tmp_path / 'file'} cannot be written to"
+    assert found.text == f"{tmp_path / 'file'} cannot be written to: Not a directory"
+    monkeypatch.setenv("ATTRIBOT_CACHE", "/proc/cache")
+    assert machine._cache() == Finding(
+        "fail",
+        "cache",
+        "/proc cannot be written to: No such file or directory",
+        "set ATTRIBOT_CACHE to a folder that you may write to",
+    )
     monkeypatch.setenv("ATTRIBOT_CACHE", str(tmp_path / "later" / "cache"))
     assert machine._cache().status == "ok"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
     monkeypatch.setattr(machine, "LEAST_DISK", float("inf"))
     assert machine._cache().status == "warn"
 

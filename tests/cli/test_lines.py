@@ -62,7 +62,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """In the place of a model: every question has the same result."""
     queries = Asked()
 
-    def answer(_: Asker, context: Any, query: str, response: str | None, __: Any) -> Any:
+    def answer(_: Asker, context: Any, query: str, response: str | None, *__: Any) -> Any:
         if query == "Ctrl-C":
             raise KeyboardInterrupt
         if query == "long":
@@ -122,6 +122,85 @@ def test_what_the_call_refuses_is_named_too(run: Run, model_dir: Path) -> None:
     for number, (line, of) in enumerate(zip(lines, refused, strict=True), 1):
         assert line.startswith(f"rows.jsonl, line {number}: {MALFORMED[of][1]}"[:40])
     assert outputs() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"answer": "A cat"},
+            "unknown field 'answer': call it 'response' if that is what it holds",
+        ),
+        ({"Respones": "A cat"}, "unknown field 'Respones': call it 'response' if"),
+        ({"query": None, "question": "q"}, "unknown field 'question': call it 'query' if"),
+        ({"context": None, "contexts": ["a"]}, "unknown field 'contexts': call it 'context' if"),
+        ({"span": ["a"]}, "unknown field 'span': call it 'spans' if"),
+        ({"method": "loo"}, "unknown field 'method': --method sets it, for all lines"),
+        ({"max_new_tokens": 3}, "unknown field 'max_new_tokens': --max-new-tokens sets it"),
+    ],
+)
+def test_fields_that_seem_to_be_meant_for_others_are_refused(
+    run: Run, asked: Asked, fields: dict[str, Any], message: str
+) -> None:
+    write_rows({"context": BRIDGE, "query": QUERY, **fields})
+    done = run(*COMMAND)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"rows.jsonl, line 1: {message}")
+    assert asked == []
+
+
+def test_other_fields_are_passed_on_and_named_once(run: Run, asked: Asked) -> None:
+    own = {"uid": "a1", "answer": "gold", "response_id": 3}
+    write_rows({**ROW, **own}, {**ROW, **own, "title": None}, {**ROW, "method": None})
+    done = run(*COMMAND)
+    assert done.exit_code == 0
+    assert done.stderr.splitlines() == [
+        "rows.jsonl, line 1: unknown fields, passed on in 'others': answer, response_id, uid",
+        "rows.jsonl, line 2: unknown fields, passed on in 'others': title",
+        "rows.jsonl, line 3: unknown fields, passed on in 'others': method",
+    ]
+    assert [row["others"] for row in outputs()] == [
+        own,
+        {**own, "title": None},
+        {"method": None},
+    ]
+    assert asked == [QUERY] * 3
+
+
+def test_a_line_may_have_parts_of_its_own(run: Run, model_dir: Path) -> None:
+    write_rows(ROW, {**ROW, "spans": ["Alpha", [16, 23]]}, {**ROW, "spans": "Alpha"})
+    done = run(*COMMAND, "--model", model_dir, "--method", "loo", "--spans", "sentences")
+    assert done.exit_code == 1
+    assert done.stderr.startswith("rows.jsonl, line 3: spans must be ")
+    found = [[part["text"] for part in row["result"]["spans"]] for row in outputs()]
+    assert found == [["Alpha built it. ", "The map is by Charlie."], ["Alpha", "The map"]]
+
+
+def test_a_method_without_parts_is_refused_before_any_line(run: Run, asked: Asked) -> None:
+    write_rows(ROW)
+    done = run(*COMMAND, "--method", "attention", "--spans", "sentences")
+    assert done.exit_code == 2
+    assert "--method 'attention' is read off the model for a whole response" in done.stderr
+    assert asked == []
+    assert not Path("scores.jsonl").exists()
+
+
+def test_lines_take_one_method(run: Run, asked: Asked) -> None:
+    write_rows(ROW)
+    done = run(*COMMAND, "--method", "loo", "--method", "mask")
+    assert done.exit_code == 2
+    assert "--input takes one --method; got loo, mask" in done.stderr
+    assert asked == []
+
+
+def test_a_response_that_was_cut_is_said(run: Run, model_dir: Path) -> None:
+    write_rows(ROW, {"query": QUERY, "context": BRIDGE})
+    done = run(*COMMAND, "--model", model_dir, "--max-new-tokens", 3)
+    assert done.exit_code == 0
+    assert done.stderr == (
+        "rows.jsonl, line 2: the response was cut: raise --max-new-tokens to have all of it\n"
+    )
+    assert [row["result"]["is_response_cut"] for row in outputs()] == [False, True]
 
 
 @pytest.mark.parametrize("num_examples", NUM_EXAMPLES)
@@ -207,7 +286,13 @@ def test_answers_to_something_else_are_not_taken(run: Run, asked: Asked, change:
     assert asked == [QUERY]
 
 
-@pytest.mark.parametrize("content", ['{"query": "mine"}', '{"query": "mine"}\n', "null\n"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"query": "mine"}', '{"query": "mine"}\n', "null\n", "[" * 9000 + "\n"),
+        *("Lake Ornvik.\nA road follows its shore.\n", '{"line": 1, "query": "mine"}\n'),
+    ],
+)
 def test_a_file_of_someone_else_stays_as_it_is(run: Run, asked: Asked, content: str) -> None:
     write_rows(ROW)
     Path("scores.jsonl").write_text(content)
@@ -216,6 +301,28 @@ def test_a_file_of_someone_else_stays_as_it_is(run: Run, asked: Asked, content: 
     assert "scores.jsonl holds something else than the output of attribot" in done.stderr
     assert Path("scores.jsonl").read_text() == content
     assert asked == []
+
+
+def test_a_damaged_line_of_ours_is_named(run: Run, asked: Asked) -> None:
+    write_rows(ROW)
+    run(*COMMAND)
+    with Path("scores.jsonl").open("a") as file:
+        file.write('{"line": 2, "id": \n')
+    before = Path("scores.jsonl").read_text()
+    done = run(*COMMAND)
+    assert done.exit_code == 2
+    assert "scores.jsonl, line 2 is damaged" in done.stderr
+    assert Path("scores.jsonl").read_text() == before
+    assert asked == [QUERY]
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/full", "pipe", "-"])
+def test_what_is_no_file_takes_no_lines(run: Run, asked: Asked, name: str) -> None:
+    write_rows(ROW)
+    os.mkfifo("pipe")
+    done = run("attribute", "--input", "rows.jsonl", "--output", name)
+    assert (done.exit_code, asked) == (2, [])
+    assert f"{name} is no regular file: leave the option out for" in done.stderr
 
 
 def test_without_an_output_lines_go_on_at_once(run: Run, asked: Asked) -> None:

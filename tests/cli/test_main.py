@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import resource
 import subprocess
 import sys
+import termios
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -63,9 +66,31 @@ def test_models_prepare_prints_the_folder(run: Run, monkeypatch: pytest.MonkeyPa
     assert run("models", "prepare").stdout == "there\n"
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_bars_are_drawn_on_terminals_only(is_terminal: bool) -> None:
+    """Of tqdm, as transformers imports it to convert a model."""
+    code = (
+        "from attribot.cli import main\n"
+        "main.cli = lambda **_: list(__import__('tqdm.auto').auto.tqdm([0]))\n"
+        "main.main()"
+    )
+    reader, writer = pty.openpty() if is_terminal else os.pipe()
+    if is_terminal:
+        termios.tcsetwinsize(writer, (24, 80))
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=writer)
+    os.write(writer, b"end")
+    drawn = b""
+    while not drawn.endswith(b"end"):
+        drawn += os.read(reader, 4096)
+    os.close(reader)
+    os.close(writer)
+    assert (b"1/1" in drawn) == is_terminal
+
+
 def test_models_precision_measures_the_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[Any] = []
     monkeypatch.setattr("attribot.models.__main__.print_precision", measured.append)
+    monkeypatch.setattr("attribot.models.bundled.prepare_bundled", lambda: Path("there"))
     run("models", "precision", "--model", "mine")
     run("models", "precision")
     assert measured == ["mine", None]
@@ -144,3 +169,25 @@ def test_shells_complete_methods(run: Run) -> None:
         "COMP_CWORD": "3",
     }
     assert run(env=words).stdout.splitlines() == ["plain,mask_paragraph", "plain,mask"]
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("attribute --context ", ["file,"]),
+        ("attribute --context a.txt ", ["file,"]),
+        ("attribute --context a.txt b", ["file,b"]),
+        ("attribute --context a.txt --js", ["plain,--json"]),
+        ("attribute --context a.txt --json ", [""]),
+        ("attribute --model ./", ["file,./"]),
+        ("attribute --proxy ", ["file,"]),
+        ("models precision --model ", ["file,"]),
+    ],
+)
+def test_shells_complete_files(run: Run, words: str, completed: list[str]) -> None:
+    environment = {
+        "_ATTRIBOT_COMPLETE": "bash_complete",
+        "COMP_WORDS": f"attribot {words}",
+        "COMP_CWORD": str(words.count(" ") + 1),
+    }
+    assert run(env=environment).stdout.splitlines() == completed
