@@ -18,13 +18,14 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
 from attribot.report.page_data import PageData
+from attribot.report.page_words import LIKELIHOOD_UNITS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from attribot.manifest import MethodInfo
 
-SCRIPTS = ("page_curve.js", "page.js")
+SCRIPTS = ("page_curve.js", "page_panels.js", "page_response.js", "page.js")
 STYLES = ("page.css",)
 # What would end the element that holds the JSON, or read as markup in it.
 _JSON_ESCAPES = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
@@ -50,6 +51,7 @@ def page_of(data: PageData, sections: RunSections | None = None) -> str:
     script, style = _inlined(SCRIPTS), _inlined(STYLES)
     index = {key: value for key, value in data.items() if key != "examples"}
     index["examples"] = [{"id": one["id"], "query": one["query"]} for one in data["examples"]]
+    index["likelihood_units"] = LIKELIHOOD_UNITS
     return (
         _environment()
         .get_template("page.html.jinja")

@@ -6,17 +6,19 @@ Text is cut here and not in the page: JavaScript counts an emoji as two chars.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from attribot.errors import InvalidInputError
+from attribot.report.page_words import document_names
 from attribot.report.response_parts import (
     PieceData,
     Span,
     ranks_of,
     response_pieces,
     scores_of_parts,
+    tokens_of_parts,
 )
 
 SCORE_DIGITS = 4
@@ -26,12 +28,17 @@ MAX_TOKEN_SCORES = 2_000_000
 
 
 class SourceData(TypedDict):
-    """A source, and the text between it and the source before it: headers and separators."""
+    """A source, and the text between it and the source before it: headers and separators.
+
+    document: its name, "" without one. paragraph: counted from 0.
+    closing: only of the first source of a document: what still belongs to the document before.
+    """
 
     text: str
     before: str
     document: str
     paragraph: int
+    closing: NotRequired[str]
 
 
 class ResultData(TypedDict):
@@ -64,6 +71,7 @@ class ExampleData(TypedDict):
     gold: ids of the sources that hold annotated evidence.
     tokens: the response's, as text; empty where no method has scores by token.
     parts: the response's parts that can be chosen, as text. pieces: joined, the response.
+    part_tokens: ids in `tokens`, per part; absent where no method has scores by token.
     results: one per method of the page, None where the method has none.
     """
 
@@ -76,6 +84,7 @@ class ExampleData(TypedDict):
     tokens: list[str]
     parts: list[str]
     pieces: list[PieceData]
+    part_tokens: NotRequired[list[list[int]]]
     results: list[ResultData | None]
 
 
@@ -109,14 +118,18 @@ def rounded(value: float | None, digits: int = SCORE_DIGITS) -> float | None:
 def source_data(
     context: str, spans: Iterable[Span], documents: Iterable[str], paragraphs: Iterable[int]
 ) -> tuple[list[SourceData], str]:
-    """Sources of one text and the text behind the last; `spans` in the order of the text."""
+    """Sources of one text and the text behind the last; `spans` in the order of the text.
+
+    A document begins where its name is another one.
+    """
     sources: list[SourceData] = []
     position = 0
     for (start, end), document, paragraph in zip(spans, documents, paragraphs, strict=True):
         before, text = context[position:start], context[start:end]
-        sources.append(
-            SourceData(text=text, before=before, document=document, paragraph=int(paragraph))
-        )
+        source = SourceData(text=text, before=before, document=document, paragraph=int(paragraph))
+        if not sources or sources[-1]["document"] != document:
+            source["closing"] = ""
+        sources.append(source)
         position = end
     return sources, context[position:]
 
@@ -131,18 +144,19 @@ def data_of_results(
         result has spans of its own.
 
     Raises:
-        InvalidInputError: there is no result, or they differ in response, sources, spans or tokens.
+        InvalidInputError: there is no result, or they differ in response, sources, or in spans or
+            tokens where they have some.
     """
     if not results:
         raise InvalidInputError("expected at least one result to show; got none")
     first = results[0]
-    for result in results[1:]:
-        _check_same(first, result)
-    parts = [(span["char_start"], span["char_end"]) for span in first["spans"]] or list(sentences)
-    offsets = next((_offsets(result) for result in results if _offsets(result)), [])
+    _check_same(results)
+    parts = next(filter(None, map(_spans, results)), list(sentences))
+    offsets = next(filter(None, map(_offsets, results)), [])
     response = first["response"]
     sources, after = _sources(first)
-    found = [_result(result, parts) for result in results]
+    part_tokens = tokens_of_parts(response, offsets, parts)
+    found = [_result(result, part_tokens) for result in results]
     example = ExampleData(
         id="response",
         query=first["query"],
@@ -153,6 +167,7 @@ def data_of_results(
         tokens=[response[start:end] for start, end in offsets],
         parts=[response[start:end] for start, end in parts],
         pieces=response_pieces(response, offsets, parts),
+        part_tokens=part_tokens,
         results=list(found),
     )
     return PageData(
@@ -166,27 +181,36 @@ def data_of_results(
     )
 
 
-def _check_same(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
-    """Results stand on one page if they are about the same text, cut the same way."""
+def _check_same(results: Sequence[Mapping[str, Any]]) -> None:
+    """Results stand on one page if they are about the same text, cut the same way.
 
-    def texts(result: Mapping[str, Any]) -> list[str]:
-        return [source["text"] for source in result["sources"]]
-
-    def spans(result: Mapping[str, Any]) -> list[Span]:
-        return [(span["char_start"], span["char_end"]) for span in result["spans"]]
-
-    both = _offsets(first) and _offsets(other)
-    for what, is_same in (
-        ("response", first["response"] == other["response"]),
-        ("sources", texts(first) == texts(other)),
-        ("spans", spans(first) == spans(other)),
-        ("tokens", not both or _offsets(first) == _offsets(other)),
+    Not all need to have spans, or scores by token.
+    """
+    for what, of, is_needed in (
+        ("response", _response, True),
+        ("sources", _texts, True),
+        ("spans", _spans, False),
+        ("tokens", _offsets, False),
     ):
-        if not is_same:
-            raise InvalidInputError(
-                f"expected results about the same {what}; {first['method']} and "
-                f"{other['method']} differ: save a page of each"
-            )
+        those = [result for result in results if is_needed or of(result)]
+        for other in those[1:]:
+            if of(other) != of(those[0]):
+                raise InvalidInputError(
+                    f"expected results about the same {what}; {those[0]['method']} and "
+                    f"{other['method']} differ: save a page of each"
+                )
+
+
+def _response(result: Mapping[str, Any]) -> str:
+    return str(result["response"])
+
+
+def _texts(result: Mapping[str, Any]) -> list[str]:
+    return [source["text"] for source in result["sources"]]
+
+
+def _spans(result: Mapping[str, Any]) -> list[Span]:
+    return [(span["char_start"], span["char_end"]) for span in result["spans"]]
 
 
 def _offsets(result: Mapping[str, Any]) -> list[Span]:
@@ -200,29 +224,29 @@ def _sources(result: Mapping[str, Any]) -> tuple[list[SourceData], str]:
     """Sources, document after document, and what stands behind the last."""
     sources: list[SourceData] = []
     after = ""
-    for index, document in enumerate(result["documents"]):
+    given = [(each["document_id"], each["metadata"]) for each in result["documents"]]
+    for index, name in enumerate(document_names(given)):
         own = [source for source in result["sources"] if source["document"] == index]
         if not own:
             continue
-        name = own[0]["document_id"]
-        if name == str(index):
-            name = f"document {name}" if len(result["documents"]) > 1 else ""
         spans = [(source["char_start"], source["char_end"]) for source in own]
         paragraphs = [source["paragraph"] for source in own]
-        cut, behind = source_data(document["text"], spans, [name] * len(own), paragraphs)
+        text = result["documents"][index]["text"]
+        cut, behind = source_data(text, spans, [name] * len(own), paragraphs)
         if sources:
-            cut[0]["before"] = f"{after}\n\n{cut[0]['before']}"
+            cut[0]["closing"] = f"{after}\n\n"
         sources, after = [*sources, *cut], behind
     return sources, after
 
 
-def _result(result: Mapping[str, Any], parts: Sequence[Span]) -> ResultData:
+def _result(result: Mapping[str, Any], part_tokens: Sequence[Sequence[int]]) -> ResultData:
+    """part_tokens: ids of the tokens of each part, for results without spans of their own."""
     notes = [result["reason"]] if result["reason"] else []
     token_scores = result["token_scores"]
     part_scores = [list(span["scores"]) for span in result["spans"]]
     part_ranks = [[int(rank) for rank in span["ranks"]] for span in result["spans"]]
     if not part_scores and token_scores is not None:
-        part_scores = scores_of_parts(token_scores, _offsets(result), parts)
+        part_scores = scores_of_parts(token_scores, part_tokens)
         part_ranks = [ranks_of(scores) for scores in part_scores]
     if token_scores is not None and np.size(token_scores) > MAX_TOKEN_SCORES:
         notes.append(

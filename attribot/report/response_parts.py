@@ -19,24 +19,43 @@ class PieceData(TypedDict):
     part: int
 
 
-def scores_of_parts(
-    token_scores: Sequence[Sequence[float | None]], offsets: Sequence[Span], parts: Sequence[Span]
-) -> list[list[float | None]]:
-    """`[num_parts][num_sources]` sums over the tokens of each part; None for pruned sources.
+def tokens_of_parts(
+    response: str, offsets: Sequence[Span], parts: Sequence[Span]
+) -> list[list[int]]:
+    """`[num_parts]` ids of the tokens of each part, from the first to the last that says some.
 
-    A token belongs to the part that its last char lies in: tokens begin with the space before a
-    word. Tokens without text, as the end-of-turn token, belong to none.
+    As `AttributionResult.span` counts them: what a token says begins with its first visible char,
+    since tokens begin with the space before a word; a token of two parts belongs to both, one
+    without text, as the end-of-turn token, to none.
     """
+    texts = [response[first:last] for first, last in offsets]
+    said = [
+        first + len(text) - len(text.lstrip() or text)
+        for (first, _), text in zip(offsets, texts, strict=True)
+    ]
+    out: list[list[int]] = []
+    for start, end in parts:
+        own = [
+            token
+            for token, (_, last) in enumerate(offsets)
+            if texts[token] and said[token] < end and last > start
+        ]
+        out.append(list(range(own[0], own[-1] + 1)) if own else [])
+    return out
+
+
+def scores_of_parts(
+    token_scores: Sequence[Sequence[float | None]], part_tokens: Sequence[Sequence[int]]
+) -> list[list[float | None]]:
+    """`[num_parts][num_sources]` sums over the tokens of each part; None for pruned sources."""
     rows = np.array(
         [[np.nan if score is None else score for score in row] for row in token_scores],
         dtype=np.float64,
-    ).reshape(len(token_scores), len(offsets))
-    out: list[list[float | None]] = []
-    for start, end in parts:
-        own = [first < last and start < last <= end for first, last in offsets]
-        sums = rows[:, own].sum(axis=1)
-        out.append([None if np.isnan(score) else float(score) for score in sums])
-    return out
+    )
+    # NaN even where a part has no token.
+    of_pruned = np.where(np.isnan(rows).any(axis=1), np.nan, 0.0)
+    sums = [rows[:, list(tokens)].sum(axis=1) + of_pruned for tokens in part_tokens]
+    return [[None if np.isnan(score) else float(score) for score in row] for row in sums]
 
 
 def ranks_of(scores: Sequence[float | None]) -> list[int]:

@@ -36,9 +36,13 @@ def result(
     response: str = RESPONSE,
     has_tokens: bool = True,
     query: str = "When did it open?",
+    names: Sequence[str] = ("tower.txt",),
     **changes: Any,
 ) -> dict[str, Any]:
-    """A result as `to_dict` writes it, paragraphs of two sentences; the last source is pruned."""
+    """A result as `to_dict` writes it, paragraphs of two sentences; the last source is pruned.
+
+    names: of the documents, which hold a paragraph each, the last one all that are left.
+    """
     offsets = token_offsets(response)
     by_token: list[list[float | None]] = [
         list(row) for row in token_scores(len(sentences), len(offsets), seed=len(method))
@@ -47,17 +51,20 @@ def result(
     scores = [None if None in row else float(np.sum(np.array(row, float))) for row in by_token]
     order = np.argsort([-np.inf if score is None else score for score in scores])[::-1]
     ranks = np.argsort(order) + 1
-    text, sources = "", []
+    texts, sources = [""] * len(names), []
     for index, sentence in enumerate(sentences):
-        text += "" if not index else " " if index % 2 else "\n\n"
+        paragraph = index // 2
+        document = min(paragraph, len(names) - 1)
+        text = texts[document] + ("" if not texts[document] else " " if index % 2 else "\n\n")
+        texts[document] = text + sentence
         sources.append(
             {
                 "index": index,
                 "text": sentence,
-                "document": 0,
-                "document_id": "tower.txt",
+                "document": document,
+                "document_id": names[document],
                 "metadata": {},
-                "paragraph": index // 2,
+                "paragraph": paragraph - document,
                 "char_start": len(text),
                 "char_end": len(text) + len(sentence),
                 "score": scores[index],
@@ -65,11 +72,13 @@ def result(
                 "is_pruned": scores[index] is None,
             }
         )
-        text += sentence
     return {
         "query": query,
         "response": response,
-        "documents": [{"text": text, "document_id": "tower.txt", "metadata": {}}],
+        "documents": [
+            {"text": text, "document_id": name, "metadata": {}}
+            for text, name in zip(texts, names, strict=True)
+        ],
         "sources": sources,
         "spans": [],
         "token_offsets": offsets,
@@ -89,3 +98,12 @@ def result(
         "noise_floor": 0.1,
         "base_log_likelihood": -2.5,
     } | changes
+
+
+def attention(**changes: Any) -> dict[str, Any]:
+    """The result of a method whose scores have no sign, without scores by token."""
+    of = result("attention", has_tokens=False, unit="attention mass", noise_floor=None, **changes)
+    for source in of["sources"]:
+        source["score"] = abs(source["score"] or 0.0)
+        source["is_pruned"] = False
+    return of

@@ -245,7 +245,7 @@ def test_several_data_sets_have_a_figure_of_panels(run_dir: Path, tmp_path: Path
     main([str(run_dir), str(tmp_path / "longer"), "--output", str(tmp_path / "both")])
     assert (tmp_path / "both" / "figures" / "panels.png").stat().st_size > 0
     table = pd.read_csv(tmp_path / "both" / "tables" / "curve.csv")
-    assert table["dataset"].unique().tolist() == ["made_up", "longer", "all"]
+    assert table["dataset"].unique().tolist() == ["longer", "made_up", "all"]
     main([str(run_dir), "--output", str(tmp_path / "one")])
     assert not (tmp_path / "one" / "figures" / "panels.png").exists()
 

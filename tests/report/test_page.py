@@ -1,124 +1,42 @@
-"""The page in a browser: clicked, typed at and measured, without a network."""
+"""The page in a browser: read, clicked and typed at, without a network."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import expect
 
 from attribot.records import read_records
-from attribot.report.curve import cost_units, curve_of
-from attribot.report.html import render_report
 from attribot.report.page import page_of
 from attribot.report.page_data import data_of_results
-from attribot.report.summary import summarise
-from tests.report.page_results import RESPONSE, RESPONSE_SENTENCES, SENTENCES, result
+from tests.report.page_results import (
+    RESPONSE,
+    RESPONSE_SENTENCES,
+    SENTENCES,
+    attention,
+    result,
+)
+from tests.report.page_shown import Opener, badges, line_style, report_of, source
 from tests.synthetic_run import METHODS
 
 pytestmark = pytest.mark.slow
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"),
-    *("--no-first-run", "--disable-component-update", "--disable-sync"),
-)
-PATIENCE_MS = 60_000
 NUM_SOURCES = 1000
 # Up to a second keeps a train of thought; the best of some tries, since other tests run beside.
 AT_ONCE_MS = 1000
 HOSTILE = "</script><script>window.hacked=1</script><img src=x onerror='window.hacked=1'>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if path is None:
-        pytest.skip(f"no browser to click with: install one of {', '.join(CHROMIUM)}")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield chromium
-        chromium.close()
-
-
-@dataclass
-class Witness:
-    """What a page said and asked for."""
-
-    said: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-
-Opener = Callable[..., Page]
-
-
-@pytest.fixture
-def opened(browser: Browser, tmp_path: Path) -> Iterator[Opener]:
-    """Opens HTML; in the end no page may have complained or asked for anything but itself."""
-    witness = Witness()
-    contexts: list[BrowserContext] = []
-
-    def open_page(html: str, is_watched: bool = True, **settings: Any) -> Page:
-        path = tmp_path / f"page-{len(contexts)}.html"
-        path.write_text(html, encoding="utf-8")
-        settings = {"viewport": {"width": 1280, "height": 900}} | settings
-        contexts.append(browser.new_context(**settings))
-        page = contexts[-1].new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("request", lambda request: witness.asked.append(request.url))
-        if is_watched:
-            page.on("console", lambda message: witness.said.append(message.text))
-            page.on("pageerror", lambda error: witness.said.append(str(error)))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert witness.said == []
-    assert len(witness.asked) == len(contexts)
-    assert all(url.startswith("file:") for url in witness.asked)
-
-
-@pytest.fixture(scope="module")
-def single() -> str:
-    """Leave-one-out, which has scores by token, and attention, which has none."""
-    results = [result(), result("attention", has_tokens=False, noise_floor=None)]
-    return page_of(data_of_results(results, RESPONSE_SENTENCES))
-
-
-@pytest.fixture(scope="module")
-def report(run_dir: Path) -> str:
-    records = read_records(run_dir)
-    summary = summarise(records)
-    curves = {unit: curve_of(summary, records.manifest, unit) for unit in cost_units(summary)}
-    return render_report(records, summary, curves)
-
-
-def source(page: Page, index: int, panel: str = "a") -> Any:
-    return page.locator(f"#panel-{panel} .source").nth(index)
-
-
-def badges(page: Page, panel: str = "a") -> dict[int, str]:
-    """Ranks that the panel marks, by source."""
-    script = "nodes => nodes.map(node => [Number(node.dataset.source), node.dataset.badge])"
-    pairs = page.locator(f"#panel-{panel} .source[data-badge]").evaluate_all(script)
-    return dict(pairs)
-
-
-def line_style(page: Page, index: int) -> str:
-    script = "node => getComputedStyle(node).textDecorationStyle"
-    return str(source(page, index).evaluate(script))
+# Without the numbers of the sources and the names of the documents.
+TEXT_OF_CONTEXT = """node => {
+  const text = node.cloneNode(true);
+  for (const added of text.querySelectorAll(".number, h4")) added.remove();
+  return text.textContent;
+}"""
 
 
 def test_the_text_stands_as_it_was_given(opened: Opener, single: str) -> None:
     page = opened(single)
-    assert page.locator("#panel-a .context").evaluate("n => n.textContent") == (
-        "Paris is a capital. The tower opened in 1889.\n\nA radio saved it. Rain fell."
-    )
+    given = "Paris is a capital. The tower opened in 1889.\n\nA radio saved it. Rain fell."
+    assert page.locator("#panel-a .context").evaluate(TEXT_OF_CONTEXT) == given
     assert page.locator("#response").evaluate("n => n.textContent") == RESPONSE
     expect(page.locator("#query")).to_have_text("When did it open?")
 
@@ -156,7 +74,7 @@ def test_pointing_at_a_source_tells_score_rank_and_lost_tokens(opened: Opener, s
 def test_a_sentence_of_the_response_is_chosen_by_a_click(opened: Opener, single: str) -> None:
     page = opened(single)
     whole = badges(page)
-    assert whole[1] == "1"
+    assert whole == {1: "1st"}
     page.locator(".part").nth(1).click()
     expect(page.locator("#panel-a .scope")).to_contain_text("of the chosen part")
     expect(page.locator("#part")).to_have_value("1")
@@ -168,6 +86,30 @@ def test_a_sentence_of_the_response_is_chosen_by_a_click(opened: Opener, single:
     page.select_option("#part", label="1. It opened in 1889.")
     expect(page.locator(".part").first).to_have_attribute("aria-pressed", "true")
     expect(source(page, 2)).to_have_class("source")
+
+
+def test_sentences_show_that_they_can_be_chosen(opened: Opener, big: str) -> None:
+    page = opened(big)
+    part = page.locator(".part").nth(3)
+    style = "node => [getComputedStyle(node).textDecorationStyle, getComputedStyle(node)[%r]]"
+    assert part.evaluate(style % "webkitBoxDecorationBreak") == ["dotted", "clone"]
+    page = opened(page_of(data_of_results([attention()], RESPONSE_SENTENCES)))
+    assert page.locator(".part").first.evaluate(style % "cursor") == ["solid", "auto"]
+
+
+def test_a_chosen_sentence_lists_its_own_tokens(opened: Opener, single: str) -> None:
+    page = opened(single)
+    source(page, 1).click()
+    tokens = page.locator("#detail li")
+    expect(tokens).to_have_count(6)
+    page.locator(".part").nth(1).click()
+    expect(page.locator("#detail")).to_contain_text("this part's tokens lose")
+    names = [text.rstrip("0123456789.e+−") for text in tokens.all_text_contents()]
+    assert sorted(names) == ["A", "it", "radio", "saved"]
+    # " 1889." made the source matter, and is in the other sentence.
+    assert page.locator("#response .token.clear").count() == 0
+    page.locator(".part").first.click()
+    assert page.locator("#response .token.clear").all_text_contents() == [" 1889."]
 
 
 def test_two_methods_stand_side_by_side(opened: Opener, single: str) -> None:
@@ -195,6 +137,72 @@ def test_a_method_without_parts_says_so(opened: Opener, single: str) -> None:
     lonely = opened(page_of(data_of_results([result(has_tokens=False)], RESPONSE_SENTENCES)))
     expect(lonely.locator("#part-note")).to_contain_text("scores the whole response")
     expect(lonely.locator("#method")).to_be_hidden()
+
+
+def test_scores_without_a_sign_have_half_a_bar_and_words_of_their_own(
+    opened: Opener, single: str
+) -> None:
+    page = opened(single)
+    likely, unlikely = page.locator("#key-positive"), page.locator("#key-negative")
+    expect(likely).to_have_text("makes the response more likely")
+    expect(unlikely).to_have_text("makes it less likely")
+    page.select_option("#other", label="attention")
+    expect(likely).to_have_text("makes the response more likely (loo), higher score (attention)")
+    expect(unlikely).to_have_text("makes it less likely")
+    page.select_option("#method", label="attention")
+    page.select_option("#other", "")
+    expect(likely).to_have_text("higher score")
+    expect(unlikely).to_be_hidden()
+    expect(page.locator("#panel-a .bar")).to_have_class("bar half")
+    numbers = page.locator("#panel-a .numbers li").all_text_contents()
+    assert (numbers[0], numbers[-1]) == ("0", "4")
+    assert "+" not in "".join(numbers)
+    expect(page.locator("#ranking")).not_to_contain_text("+")
+    source(page, 1).hover()
+    expect(page.locator("#detail strong")).to_have_text("score 4.028 attention mass; rank 1 of 4")
+
+
+def test_a_score_below_zero_needs_the_whole_bar(opened: Opener) -> None:
+    page = opened(page_of(data_of_results([result("cosines", unit="cosine", has_tokens=False)])))
+    expect(page.locator("#panel-a .bar")).to_have_class("bar")
+    expect(page.locator("#key-negative")).to_have_text("score below zero")
+    assert page.locator("#panel-a .numbers li").first.text_content() == "−4"
+
+
+def test_documents_have_headings_and_sources_numbers(opened: Opener) -> None:
+    names = ("tower.txt", "weather.txt")
+    page = opened(page_of(data_of_results([result(names=names)], RESPONSE_SENTENCES)))
+    blocks = page.locator("#panel-a .document")
+    assert blocks.locator("h4").all_text_contents() == list(names)
+    assert blocks.nth(1).locator(".source").all_text_contents() == list(SENTENCES[2:])
+    assert blocks.locator(".number").all_text_contents() == ["[1]", "[2]", "[3]", "[4]"]
+    head = page.locator("#ranking th:visible").all_text_contents()
+    assert head == ["Rank", "Score", "Source", "Document", "Text"]
+    row = page.locator("#ranking tbody tr").first.locator("td").all_text_contents()
+    assert (row[0], row[2:]) == ("1", ["[2]", "tower.txt", SENTENCES[1]])
+    page.fill("#search", "[3]")
+    expect(page.locator(".source.found")).to_have_text(SENTENCES[2])
+    page.locator(".number").nth(3).hover()
+    expect(page.locator("#detail")).to_contain_text("Source 4 of 4 · weather.txt · paragraph 1")
+
+
+def test_documents_without_names_count_from_one(opened: Opener) -> None:
+    page = opened(page_of(data_of_results([result(names=("0", "1"))])))
+    assert page.locator("h4").all_text_contents() == ["document 1", "document 2"]
+    source(page, 2).hover()
+    expect(page.locator("#detail")).to_contain_text("Source 3 of 4 · document 2 · paragraph 1")
+    page = opened(page_of(data_of_results([result(names=("0",))])))
+    assert page.locator("h4").count() == 0
+    expect(page.locator("#ranking .name")).to_be_hidden()
+
+
+def test_badges_are_places_of_sources_that_help(opened: Opener, single: str) -> None:
+    page = opened(single)
+    ranks = dict(enumerate(source["rank"] for source in result()["sources"]))
+    # The first and third rank among four: within the noise, below zero, pruned.
+    assert (badges(page), ranks[1]) == ({1: "1st"}, 1)
+    page.select_option("#method", label="attention")
+    assert sorted(badges(page).values()) == ["1st", "2nd", "3rd"]
 
 
 def test_search_finds_and_walks(opened: Opener, single: str) -> None:
@@ -268,6 +276,10 @@ def test_a_point_of_the_curve_opens_its_method(opened: Opener, report: str) -> N
     points.nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator("#title-a")).to_have_text(f"{label} (hierarchical)")
+    # The choice of the method has the focus, and the key that searches works all the same.
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+    expect(page.locator("#search")).to_have_value("")
     page.check('#unit input[value="1"]')
     expect(page.locator("#curve svg")).to_contain_text("Saving in counted FLOPs")
 
@@ -289,41 +301,11 @@ def test_examples_of_a_run_are_stepped_through(opened: Opener, report: str) -> N
     expect(page.locator("#query")).to_have_text("What is the capital, number 2?")
 
 
-def test_it_follows_the_system_into_the_dark_or_a_choice(opened: Opener, report: str) -> None:
-    background = "getComputedStyle(document.body).backgroundColor"
-    light, dark = "rgb(252, 252, 251)", "rgb(20, 22, 24)"
-    page = opened(report, color_scheme="dark")
-    assert page.evaluate(background) == dark
-    page.select_option("#theme", "light")
-    assert page.evaluate(background) == light
-    page = opened(report, color_scheme="light")
-    assert page.evaluate(background) == light
-    page.select_option("#theme", "dark")
-    assert page.evaluate(background) == dark
-
-
-@pytest.mark.parametrize("width", [320, 390, 768])
-def test_a_phone_scrolls_down_only(opened: Opener, single: str, report: str, width: int) -> None:
-    for html in (single, report):
-        page = opened(html, viewport={"width": width, "height": 800}, has_touch=True)
-        page.select_option("#other", index=1)
-        assert page.evaluate("document.documentElement.scrollWidth") == width
-        source(page, 1).tap()
-        expect(page.locator("#detail")).to_contain_text("Source 2 of 4")
-        expect(page.locator("#detail")).to_be_in_viewport()
-
-
-def test_everything_that_can_be_used_has_a_name(opened: Opener, single: str, report: str) -> None:
-    roles = {"button", "combobox", "searchbox", "radio", "region"}
-    for html in (single, report):
-        page = opened(html)
-        session = page.context.new_cdp_session(page)
-        nodes = session.send("Accessibility.getFullAXTree")["nodes"]
-        used = [node for node in nodes if node.get("role", {}).get("value") in roles]
-        assert {"button", "combobox", "searchbox"} <= {node["role"]["value"] for node in used}
-        assert [node for node in used if not node.get("name", {}).get("value", "").strip()] == []
-        described = source(page, 1).get_attribute("aria-description")
-        assert "rank" in (described or "")
+def test_what_is_left_out_is_shown_by_a_command_of_the_package(
+    opened: Opener, run_dir: Path
+) -> None:
+    page = opened(report_of(read_records(run_dir), num_examples=1))
+    expect(page.locator("#explorer code")).to_have_text("attribot report RUN --examples 3")
 
 
 def test_hostile_text_does_not_run(opened: Opener) -> None:
