@@ -1,6 +1,7 @@
 """Which parts of the context made the language model say this?
 
-    result = attribot.attribute(model, tokenizer, context=documents, query=query, response=answer)
+    model = attribot.load_model("Qwen/Qwen2.5-0.5B-Instruct")
+    result = attribot.attribute(model, context=documents, query=query, response=answer)
 
 Everything here is imported when it is first used, torch among it.
 """
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from attribot.errors import PromptTooLongError as PromptTooLongError
     from attribot.explain.attribute import attribute as attribute
     from attribot.explain.result import AttributionResult as AttributionResult
+    from attribot.explain.saving import save_html as save_html
     from attribot.models.loading import load_model as load_model
     from attribot.types import Document as Document
     from attribot.types import Paragraph as Paragraph
@@ -35,6 +37,7 @@ _MODULES = {
     "PromptTooLongError": "attribot.errors",
     "attribute": "attribot.explain.attribute",
     "load_model": "attribot.models.loading",
+    "save_html": "attribot.explain.saving",
 }
 
 __all__ = list(_MODULES)

@@ -15,8 +15,8 @@ class PromptTooLongError(AttribotError, ValueError):
     def __init__(self, num_tokens: int, max_tokens: int, model: str) -> None:
         super().__init__(
             f"prompt and response take {num_tokens} tokens, but {model} accepts at most "
-            f"{max_tokens}: shorten the context (for example dataset.max_documents) or choose a "
-            f"model with a longer window"
+            f"{max_tokens}: shorten the context, by fewer or shorter documents, or choose a model "
+            f"with a longer window"
         )
         self.num_tokens = num_tokens
         self.max_tokens = max_tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,9 @@ from attribot.data.loading import require
 from attribot.errors import InvalidInputError
 from attribot.types import Paragraph
 
-BLANK_LINES = re.compile(r"[^\S\n]*\n[^\S\n]*\n\s*")
+# White space before the first line break is looked at from its beginning only: from every char of
+# it, a long run would take time by the square of its length.
+BLANK_LINES = re.compile(r"(?<![^\S\n])[^\S\n]*\n[^\S\n]*\n\s*")
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,15 @@ def check_not_blank(passages: list[Passage]) -> None:
         raise InvalidInputError("the context is blank: it needs at least one sentence")
 
 
-def paragraphs_of(text: str) -> list[tuple[int, Paragraph]]:
-    """(offset, paragraph) of the pieces between blank lines; headers and texts join to `text`."""
-    breaks = [match.span() for match in BLANK_LINES.finditer(text)]
+def paragraphs_of(
+    text: str, breaks: Sequence[tuple[int, int]] | None = None
+) -> list[tuple[int, Paragraph]]:
+    """(offset, paragraph) of the pieces between blank lines; headers and texts join to `text`.
+
+    breaks: chars `[start, end)` of the blank lines that part paragraphs, in order; None takes all.
+    """
+    if breaks is None:
+        breaks = [match.span() for match in BLANK_LINES.finditer(text)]
     starts = [0, *(end for _, end in breaks)]
     ends = [*(start for start, _ in breaks), len(text)]
     pieces = [(start, end) for start, end in zip(starts, ends, strict=True) if start < end]

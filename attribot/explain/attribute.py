@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -21,9 +21,9 @@ from attribot.explain.given import (
     read_context,
     read_prompt,
 )
-from attribot.explain.methods import NATS, Choice, Job, choose, named_method
+from attribot.explain.methods import METHODS, NATS, Choice, Job, choose, named_method
 from attribot.explain.models import Model, as_language_model, lock_of
-from attribot.explain.parts import Spans, read_spans
+from attribot.explain.parts import Spans, checked_spans, read_spans
 from attribot.explain.result import AttributionResult, SourceScore, SpanScores, ranks_of
 from attribot.explain.scorers import attribute_parts, response_offsets, working_scorers
 from attribot.explain.terminal import TerminalBar
@@ -65,7 +65,7 @@ def attribute(
     max_new_tokens: int = 256,
     score_end_token: bool = True,
     measure_noise: bool = False,
-    progress: Progress | Literal[True] | None = None,
+    progress: Progress | bool | None = None,
     cache: str | Path | None = None,
     cancel: Cancel | None = None,
 ) -> AttributionResult:
@@ -96,7 +96,8 @@ def attribute(
     context: a text, or a list of documents: texts, mappings with `text` (and `id` or `title`, and
         whatever else the result shall pass on), or `Document`s.
     query: what was asked; it stands where the prompt says `{query}`.
-    response: what the model said, or another one; None lets the model answer, greedily.
+    response: what the model said, or another one; None lets the model answer, greedily. The result
+        says which, and whether the answer was cut at `max_new_tokens`.
     proxy, proxy_tokenizer: a smaller model of the same kind of data, for methods that ask one.
     method: "auto" takes the most faithful one within `max_cost`, see `methods.choose`; a name of
         `methods.METHODS`; or an attributor.
@@ -104,13 +105,16 @@ def attribute(
         `{context}` in one of them, or the text of one user turn.
     spans: parts of the response to attribute as well: "sentences", or a list of quotes and
         `(start, end)` chars. They share the passes of the whole response; methods that prune add
-        those of the sources that only a part keeps.
+        those of the sources that only a part keeps. Methods that read attention or gradients have
+        none.
     level: what a source is: a "sentence", "paragraph" or "document".
-    splitter: cuts context and response into sentences; None takes `NupunktSplitter`, English.
+    splitter: cuts context and response into sentences, where items of lists, headings, rows of
+        tables and code do not (see `BlockSplitter`); None takes `NupunktSplitter`, English.
     scorer: how prompts are scored; see `LikelihoodEngine`.
     max_cost: of "auto", in passes over the full prompt [FLOPs].
     max_memory_gb: bound on weights, states and activations of each model [1e9 bytes]. The ids of
-        all prompts come on top, 40 bytes per token: 0.4 GB for 1,000 prompts of 10,000 tokens.
+        prompts that are scored together come on top, 75 bytes per token: 0.75 GB for 1,000 prompts
+        of 10,000 tokens; with `progress`, `cache` or `cancel`, of 16 prompts at a time.
     max_new_tokens: of a response that the model writes.
     score_end_token: the end of the response is part of it, as in the paper; False scores the text
         alone, which is right for a response that was cut.
@@ -133,9 +137,10 @@ def attribute(
     splitter = splitter or NupunktSplitter()
     given = read_context(context, level, splitter)
     prompt, conversation = read_prompt(messages, template, query)
-    _check(response, spans, splitter, max_cost)
-    named = None if method == "auto" else named_method(method, proxy is not None)
-    report = TerminalBar() if progress is True else progress
+    spans = checked_spans(spans)
+    _check(response, spans, splitter, max_cost, cancel)
+    named = None if method == "auto" else named_method(method, proxy is not None, bool(spans))
+    report = _report(progress)
     is_watched = any(each is not None for each in (report, cache, cancel))
     watch = Watch(report, cancel, PROMPTS_PER_STEP if is_watched else None)
     watch.check()
@@ -153,15 +158,21 @@ def attribute(
         if response is None:
             watch.begin("the model answers", max_new_tokens)
             said, prefix = _written(models["target"], text, settings, store, watch)
+            is_cut = not said.has_end_token
             said = said if score_end_token else without_end_token(said)
         else:
             said, prefix = response_from_text(models["target"], response, score_end_token), None
+            is_cut = False
         problem = Problem.of(given.tree, query, said, prompt)
         job = Job(problem, read_spans(spans, said.text, splitter), scorers, watch)
         watch.begin("planning")
         choice = named or choose(job, max_cost)
         attributions = _run(job, choice, working_scorers(scorers, watch, store, prefix))
-    result = _result(given, job, choice, attributions)
+    result = replace(
+        _result(given, job, choice, attributions),
+        is_response_written=response is None,
+        is_response_cut=is_cut,
+    )
     if measure_noise:
         watch.begin("measuring rounding noise")
         result = replace(result, noise_floor=_noise(models["target"], watch))
@@ -169,8 +180,24 @@ def attribute(
     return result
 
 
+def _report(progress: Progress | bool | None) -> Progress | None:
+    """Whom to tell how far the work is."""
+    if progress is None or isinstance(progress, bool):
+        return TerminalBar() if progress else None
+    if not callable(progress):
+        raise InvalidInputError(
+            f"progress must be True, False or a function of (prompts scored, prompts expected, "
+            f"what is going on); got {progress!r}"
+        )
+    return progress
+
+
 def _check(
-    response: str | None, spans: Spans | None, splitter: SentenceSplitter, max_cost: float
+    response: str | None,
+    spans: Spans | None,
+    splitter: SentenceSplitter,
+    max_cost: float,
+    cancel: Any,
 ) -> None:
     """Refuses what cannot be used before any model is loaded."""
     if response is not None:
@@ -185,6 +212,10 @@ def _check(
         read_spans(spans, response, splitter)
     if not max_cost > 0:
         raise InvalidInputError(f"max_cost must be positive; got {max_cost}")
+    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
+        raise InvalidInputError(
+            f"cancel must have a method is_set, as a threading.Event has; got {cancel!r}"
+        )
 
 
 def _written(
@@ -205,7 +236,9 @@ def _written(
 def _run(job: Job, choice: Choice, scorers: Mapping[str, Any]) -> list[Attribution]:
     """The attribution of the whole response, then those of its parts."""
     attributor, plan, watch = choice.method.attributor, choice.plan, job.watch
-    if plan is None and watch.report is not None:
+    # Whether an attributor of the caller's can attribute parts shows in its plan, before any pass.
+    is_unknown = bool(job.extents) and choice.name not in METHODS
+    if plan is None and (is_unknown or watch.report is not None):
         plan = job.plan(attributor)
     watch.begin(choice.method.what, 0 if plan is None else plan.num_prompts)
     reset_peak_memory(job.scorers["target"].language_model.device, hands_back=False)

@@ -12,6 +12,7 @@ from attribot.context.partition import SentenceSplitter, build_tree
 from attribot.context.tree import ContextTree
 from attribot.data.passages import Passage, check_not_blank, context_entries, paragraphs_of
 from attribot.errors import InvalidInputError
+from attribot.explain.blocks import BlockSplitter, blank_lines, fenced_code
 from attribot.models.language_model import ONE_USER_TURN, Conversation
 from attribot.prompting import PromptTemplate
 from attribot.types import Document, Example, Level, Paragraph, Separators
@@ -69,11 +70,13 @@ class GivenContext:
 def read_context(context: Context, level: Level, splitter: SentenceSplitter) -> GivenContext:
     """Cuts a context into documents, paragraphs at blank lines, and sources.
 
+    Items of lists, headings, rows of tables and fenced code are sentences; see `BlockSplitter`.
     A text is rendered in the prompt exactly as it is, entries of a list with a blank line after
     each. The text of a `Document` is its header and its paragraphs with their headers, with blank
     lines between paragraphs.
 
     level: what becomes a source, so that it is removed and scored as one.
+    splitter: cuts what Markdown does not.
 
     Raises:
         InvalidInputError: the context is blank, no text or nothing of the kind, or the level is
@@ -98,14 +101,15 @@ def read_context(context: Context, level: Level, splitter: SentenceSplitter) -> 
         documents=tuple(_at_level(document, level, behind) for _, document in read),
         separators=Separators("", "", "" if level == "document" else behind),
     )
-    return GivenContext(tuple(passages), build_tree(example, splitter))
+    return GivenContext(tuple(passages), build_tree(example, BlockSplitter(splitter)))
 
 
 def _read_entry(entry: Any, index: int) -> tuple[Passage, Document]:
     """The document as given, and the one that renders as its text."""
     if not isinstance(entry, Document):
         passage = Passage.of(entry, index)
-        cut = tuple(paragraph for _, paragraph in paragraphs_of(passage.text))
+        breaks = blank_lines(passage.text, fenced_code(passage.text))
+        cut = tuple(paragraph for _, paragraph in paragraphs_of(passage.text, breaks))
         return passage, Document(cut, document_id=passage.document_id, metadata=passage.metadata)
     paragraphs = tuple(
         replace(paragraph, header=BLANK_LINE * (number > 0) + paragraph.header)

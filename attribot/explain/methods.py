@@ -47,6 +47,8 @@ class Method:
     unit: of its scores.
     needs_proxy: it asks the proxy model.
     hides: it hides sources instead of deleting them, which not every model admits.
+    has_parts: it can attribute parts of a response; what is read off a model for a whole response
+        cannot.
     """
 
     attributor: Attributor
@@ -54,10 +56,15 @@ class Method:
     unit: str = NATS
     needs_proxy: bool = False
     hides: bool = False
+    has_parts: bool = True
 
 
 def _rescored(screen: Attributor, k: int, level: Level, context: Context) -> TwoStage:
     return TwoStage(screen, TopK(k, level), LeaveOneOut(), context)
+
+
+def _read(attributor: Attributor, what: str, unit: str = NATS) -> Method:
+    return Method(attributor, what, unit, has_parts=False)
 
 
 _MASKED = LeaveOneOut(ablation=Mask("none"))
@@ -113,16 +120,16 @@ METHODS: Mapping[str, Method] = {
     "leave_two_out": Method(LeaveTwoOut(WordOverlap()), "leave-one-out that sees redundant pairs"),
     "contextcite": Method(ContextCite(), "a sparse linear fit to random ablations", "logits"),
     "kernel_shap": Method(KernelShap(), "Shapley values by sampled subsets"),
-    "attention": Method(Attention(), "attention that the response pays", "attention mass"),
-    "attention_rollout": Method(
+    "attention": _read(Attention(), "attention that the response pays", "attention mass"),
+    "attention_rollout": _read(
         AttentionRollout(), "attention through all layers", "attention mass"
     ),
-    "value_attention": Method(
+    "value_attention": _read(
         ValueAttention(), "attention times the size of what it moves", "weighted attention mass"
     ),
-    "gradient_norm": Method(GradientNorm(), "gradients by the embeddings", "gradient norm"),
-    "gradient_times_input": Method(GradientTimesInput(), "gradients times embeddings"),
-    "integrated_gradients": Method(IntegratedGradients(), "gradients on the way from a blank"),
+    "gradient_norm": _read(GradientNorm(), "gradients by the embeddings", "gradient norm"),
+    "gradient_times_input": _read(GradientTimesInput(), "gradients times embeddings"),
+    "integrated_gradients": _read(IntegratedGradients(), "gradients on the way from a blank"),
     "similarity": Method(Similarity(), "embedding similarity to the response", "cosine"),
     "word_overlap": Method(WordOverlap(), "words shared with the response", "BM25"),
 }
@@ -198,11 +205,15 @@ class Job:
             return scorer.engine.masking_refusal(True) is None
 
 
-def named_method(method: str | Attributor, has_proxy: bool) -> Choice:
+def named_method(method: str | Attributor, has_proxy: bool, has_spans: bool = False) -> Choice:
     """The method that the caller names or brings along.
 
+    has_proxy: there is a proxy model. has_spans: parts of the response are to be attributed as
+        well; whether an attributor of the caller's can do that shows when it is planned.
+
     Raises:
-        InvalidInputError: there is no method of that name, or it needs a proxy model.
+        InvalidInputError: there is no method of that name, it needs a proxy model, or it cannot
+            attribute parts.
     """
     if isinstance(method, str):
         if method not in METHODS:
@@ -212,6 +223,12 @@ def named_method(method: str | Attributor, has_proxy: bool) -> Choice:
         known = METHODS[method]
         if known.needs_proxy and not has_proxy:
             raise InvalidInputError(f"method={method!r} asks a proxy model: pass proxy= as well")
+        if has_spans and not known.has_parts:
+            able = ", ".join(name for name in METHODS if METHODS[name].has_parts)
+            raise InvalidInputError(
+                f"method={method!r} is read off the model for a whole response, not for parts of "
+                f"it: leave spans= out, or take one of auto, {able}"
+            )
         return Choice(method, known, f"{known.what}, as asked")
     if not isinstance(method, Attributor) or isinstance(method, type):
         raise InvalidInputError(
@@ -239,7 +256,7 @@ def choose(job: Job, max_cost: float) -> Choice:
         plans[name] = plan
         passes = plan.cost.flops / one_pass
         looked_at.append(
-            f"{METHODS[name].what} costs {passes:.1f} times one pass over the prompt "
+            f"{METHODS[name].what} ({name}) costs {passes:.1f} times one pass over the prompt "
             f"({plan.cost.computed_tokens:,} tokens, {plan.num_prompts} prompts)"
         )
         if passes <= max_cost:

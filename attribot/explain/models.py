@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from attribot.errors import InvalidInputError
+from attribot.models.causal import check_causal
 from attribot.models.language_model import ONE_USER_TURN, Conversation, LanguageModel
 from attribot.models.loading import load_model
 
@@ -34,17 +35,20 @@ def as_language_model(
     than once. Only safetensors and GGUF are read, and no code from the hub.
 
     Raises:
-        InvalidInputError: it is none of these, or a loaded model has no tokenizer beside it.
+        InvalidInputError: it is none of these, it does not write text from left to right, or a
+            loaded model has no tokenizer beside it.
         ModelNotFoundError: nothing loadable under that name.
     """
     if isinstance(model, PreTrainedModel):
-        if tokenizer is None:
-            raise InvalidInputError(
-                f"a loaded {type(model).__name__} needs its tokenizer: pass the tokenizer too"
-            )
+        check_causal(model)
+        tokenizer = _checked_tokenizer(model, tokenizer)
         name = model.name_or_path or type(model).__name__
         revision = getattr(model.config, "_commit_hash", None) or ""
         return LanguageModel(model, tokenizer, name, revision, conversation=conversation)
+    if isinstance(model, PreTrainedTokenizerBase):
+        raise InvalidInputError(
+            f"the model comes first, then its tokenizer; got {type(model).__name__} as the model"
+        )
     if tokenizer is not None:
         raise InvalidInputError(
             f"a tokenizer goes with a loaded transformers model only; got one beside "
@@ -58,6 +62,19 @@ def as_language_model(
             f"a directory or a .gguf file; got {type(model).__name__}"
         )
     return _inside(load_model(model), conversation)
+
+
+def _checked_tokenizer(model: PreTrainedModel, tokenizer: Any) -> PreTrainedTokenizerBase:
+    """Raises InvalidInputError where a loaded model has no loaded tokenizer beside it."""
+    name = type(model).__name__
+    if tokenizer is None:
+        raise InvalidInputError(f"a loaded {name} needs its tokenizer: pass the tokenizer too")
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InvalidInputError(
+            f"a loaded {name} needs its loaded tokenizer, such as "
+            f"AutoTokenizer.from_pretrained(...); got {type(tokenizer).__name__}"
+        )
+    return tokenizer
 
 
 def _inside(model: LanguageModel, conversation: Conversation) -> LanguageModel:

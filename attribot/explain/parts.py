@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -11,12 +13,12 @@ import numpy as np
 from attribot.context.ablation import sources_of_tokens
 from attribot.context.partition import SentenceSplitter
 from attribot.errors import InvalidInputError
+from attribot.explain.blocks import BlockSplitter
+from attribot.explain.blocks import Extent as Extent
 from attribot.types import IntArray, Response
 
 Spans = Literal["sentences"] | Sequence[tuple[int, int] | str]
 """Every sentence; or char extents `(start, end)` and exact quotes of the response."""
-
-Extent = tuple[int, int]
 
 
 def read_spans(spans: Spans | None, text: str, splitter: SentenceSplitter) -> tuple[Extent, ...]:
@@ -27,30 +29,48 @@ def read_spans(spans: Spans | None, text: str, splitter: SentenceSplitter) -> tu
     Raises:
         InvalidInputError: a part is not in the response, or holds no visible char.
     """
-    if spans is None:
+    checked = checked_spans(spans)
+    if checked is None:
         return ()
-    if isinstance(spans, str):
-        if spans != "sentences":
-            raise InvalidInputError(
-                f'spans must be "sentences" or a list of quotes and (start, end) pairs; got '
-                f"{spans!r}: a single quote goes into a list"
-            )
+    if isinstance(checked, str):
         return tuple(sentences_of(text, splitter))
-    return tuple(_read_span(span, text, splitter) for span in spans)
+    return tuple(_read_span(span, text, splitter) for span in checked)
+
+
+def checked_spans(spans: Any) -> Spans | None:
+    """What was given as `Spans`, its chars as plain numbers; of whatever response.
+
+    Raises:
+        InvalidInputError: it is neither "sentences" nor a list of quotes and pairs of numbers.
+    """
+    if spans is None or (isinstance(spans, str) and spans == "sentences"):
+        return spans
+    if isinstance(spans, str) or not isinstance(spans, Iterable):
+        raise InvalidInputError(
+            f'spans must be "sentences" or a list of quotes and (start, end) pairs; got '
+            f"{spans!r}: a single quote goes into a list"
+        )
+    return [span if isinstance(span, str) else _checked_pair(span) for span in spans]
+
+
+def _checked_pair(span: Any) -> Extent:
+    try:
+        start, end = map(operator.index, span)
+    except (TypeError, ValueError) as error:
+        message = f"a span must be a quote or a pair (start, end); got {span!r}"
+        raise InvalidInputError(message) from error
+    return start, end
 
 
 def sentences_of(text: str, splitter: SentenceSplitter) -> list[Extent]:
-    """Char extents of the sentences of a text."""
-    ends = splitter.split(text)
-    return list(zip((0, *ends), ends, strict=False))
+    """Char extents of the sentences of a text; see `BlockSplitter` for what it takes from
+    Markdown."""
+    return list(pairwise((0, *BlockSplitter(splitter).split(text))))
 
 
-def _read_span(span: Any, text: str, splitter: SentenceSplitter) -> Extent:
+def _read_span(span: str | Extent, text: str, splitter: SentenceSplitter) -> Extent:
     if isinstance(span, str):
         return _find_quote(span, text, splitter)
-    is_pair = isinstance(span, Sequence) and len(span) == 2
-    if not is_pair or not all(isinstance(value, int) for value in span):
-        raise InvalidInputError(f"a span must be a quote or a pair (start, end); got {span!r}")
     start, end = span
     if not 0 <= start < end <= len(text) or not text[start:end].strip():
         raise InvalidInputError(

@@ -6,6 +6,7 @@ Importable without torch, so that saved results can be read anywhere.
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,20 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attribot.context.partition import NupunktSplitter
 from attribot.data.passages import Passage
 from attribot.errors import InvalidInputError
-from attribot.explain.parts import sentences_of, token_range
+from attribot.explain.parts import token_range
 from attribot.explain.rendering import cited, heat_map, table
 from attribot.extras import import_extra
-from attribot.report.page import page_of
-from attribot.report.page_data import data_of_results
 from attribot.types import Cost, FloatArray, IntArray
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+# Chars of the best source's text in the short form of a result.
+REPR_WIDTH = 60
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SpanScores:
     ranks: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttributionResult:
     """Which parts of the context made a response likely.
 
@@ -91,6 +91,10 @@ class AttributionResult:
         smaller scores say nothing.
     base_log_likelihood: of the response under the context of the final stage [nats]; None for
         methods without.
+    is_response_written: the model wrote the response for this attribution, it was not given.
+    is_response_cut: the model was stopped at `max_new_tokens`, before its response came to an end;
+        of a given one nothing is known, and this is False. Both are None in results that were
+        saved without them.
     """
 
     query: str
@@ -108,6 +112,8 @@ class AttributionResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     noise_floor: float | None = None
     base_log_likelihood: float | None = None
+    is_response_written: bool | None = None
+    is_response_cut: bool | None = None
 
     @property
     def scores(self) -> FloatArray:
@@ -179,7 +185,7 @@ class AttributionResult:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        pandas = import_extra("pandas", "experiments")
+        pandas = import_extra("pandas", "pandas")
         frame: pd.DataFrame = pandas.DataFrame([asdict(source) for source in self.sources])
         for span in self.spans:
             frame[f"score[{span.char_start}:{span.char_end}]"] = span.scores
@@ -253,16 +259,22 @@ class AttributionResult:
         return cls.from_dict(plain)
 
     def save_html(self, path: str | Path) -> None:
-        """Writes a page to explore the result: one file, which works offline.
+        """Writes a page to explore the result; see `attribot.save_html`, which takes several."""
+        from attribot.explain.saving import save_html
 
-        Parts of the response to choose from are those that were asked for, else its sentences.
-        """
-        sentences = () if self.spans else sentences_of(self.response, NupunktSplitter())
-        page = page_of(data_of_results([self.to_dict()], sentences))
-        Path(path).write_text(page, encoding="utf-8")
+        save_html(self, path)
 
     def __str__(self) -> str:
         return table(self)
+
+    def __repr__(self) -> str:
+        """In one line; `print` shows the scores."""
+        best = self.top(1)[0]
+        return (
+            f"<AttributionResult by {self.method} of {self.model}; sources: {len(self.sources)}, "
+            f"documents: {len(self.documents)}; first [{best.number}] {best.score:+.3g} "
+            f"{self.unit}: {textwrap.shorten(best.text, REPR_WIDTH, placeholder='...')!r}>"
+        )
 
     def _repr_html_(self) -> str:
         """What notebooks show: the documents, coloured by score."""

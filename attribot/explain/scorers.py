@@ -100,9 +100,9 @@ class PartScorer:
     def read(self, prompt: str, response: Response, reading: Reading) -> TokenScores:  # noqa: ARG002
         """Raises InvalidInputError: readings are of whole responses."""
         raise InvalidInputError(
-            f"{reading.name} is read off the model for a whole response: attribute parts of one by "
-            f"a method that compares log-likelihoods, such as loo, hierarchical, mask, proxy, "
-            f"pruning, racing or contextcite"
+            f"the attributor asks for {reading.name}, which is read off the model for a whole "
+            f"response, not for parts of it: leave spans= out, or take one that compares "
+            f"log-likelihoods"
         )
 
     def _narrowed(self, answer: Scores) -> Scores:

@@ -61,7 +61,7 @@ def print_precision(name_or_path: str | None) -> None:
 def _load(name_or_path: str | None, dtype: DType) -> LanguageModel:
     if name_or_path is None:
         return load_bundled(dtype=dtype)
-    return load_model(name_or_path, dtype=dtype)
+    return load_model(name_or_path, dtype=dtype, device_map=None)
 
 
 if __name__ == "__main__":

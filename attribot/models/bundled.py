@@ -100,7 +100,7 @@ def load_bundled(
 
 
 def _convert(gguf: Path, target: Path) -> None:
-    loaded = load_model(gguf, dtype="float32", local_files_only=True)
+    loaded = load_model(gguf, dtype="float32", device_map=None, local_files_only=True)
     model: Any = loaded.model
     # The weights are plain float32 now; with the marks that some versions of transformers leave on
     # them, it refuses to save them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -102,6 +103,11 @@ class LanguageModel:
         """Length of the context window in tokens; None where the configuration names none."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
+    @cached_property
+    def num_embeddings(self) -> int:
+        """Tokens that the model knows."""
+        return len(_input_weight(self.model))
+
     @property
     def has_chat_template(self) -> bool:
         return bool(self.tokenizer.chat_template)
@@ -179,7 +185,8 @@ class LanguageModel:
         template where there is one.
 
         Raises:
-            InvalidInputError: the chat template alters the text of the prompt, or refuses it.
+            InvalidInputError: the chat template alters the text of the prompt, or refuses it; the
+                prompt has no tokens, or one that the model does not know.
         """
         # Several templates trim what is said: trimming here keeps the offsets in step.
         stripped = prompt.strip()
@@ -192,6 +199,13 @@ class LanguageModel:
             add_special_tokens=self.double_bos or not self.has_chat_template,
             return_offsets_mapping=True,
         )
+        if not encoding["input_ids"]:
+            raise InvalidInputError(
+                f"a prompt has no tokens: it is empty, and {self.name} puts none before it. "
+                f"Removing all of the context must leave something: write words around "
+                f"{{context}} into the template"
+            )
+        self._check_ids(encoding["input_ids"])
         spans = np.asarray(encoding["offset_mapping"], dtype=np.int64).reshape(-1, 2)
         outside = (spans[:, 1] <= position) | (spans[:, 0] >= position + len(stripped))
         leading = len(prompt) - len(prompt.lstrip())
@@ -206,7 +220,7 @@ class LanguageModel:
         """`[num_response_tokens]` the response's own ids, or its text encoded anew.
 
         Raises:
-            InvalidInputError: the response has no tokens.
+            InvalidInputError: the response has no tokens, or one that the model does not know.
         """
         if self.shares_tokenizer(response):
             ids = response.token_ids
@@ -216,7 +230,21 @@ class LanguageModel:
                 ids += (self.tokenizer.eos_token_id,)
         if not ids:
             raise InvalidInputError("the response is empty: there is nothing to attribute")
+        self._check_ids(ids)
         return ids
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        """Raises InvalidInputError for a token without an embedding.
+
+        Only those that are used are asked for: the tokenizers of some models hold marks of images
+        that a model of text alone has no embedding for.
+        """
+        if (largest := max(ids)) >= self.num_embeddings:
+            raise InvalidInputError(
+                f"{self.tokenizer.convert_ids_to_tokens(largest)!r} is token {largest} of the "
+                f"tokenizer, but {self.name} knows {self.num_embeddings} tokens: pass the "
+                f"tokenizer that belongs to the model"
+            )
 
     def check_length(self, num_prompt_tokens: int, num_response_tokens: int) -> None:
         """Raises PromptTooLongError when both together exceed the context window."""
@@ -227,9 +255,14 @@ class LanguageModel:
 
 def input_device(model: PreTrainedModel) -> torch.device:
     """Where a model expects its input ids."""
+    return _input_weight(model).device
+
+
+def _input_weight(model: PreTrainedModel) -> torch.Tensor:
+    """`[num_tokens, hidden_size]`"""
     weight = model.get_input_embeddings().weight
     assert isinstance(weight, torch.Tensor)
-    return weight.device
+    return weight
 
 
 def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:

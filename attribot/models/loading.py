@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from attribot.errors import InvalidInputError, ModelNotFoundError
 from attribot.extras import import_extra
+from attribot.models.causal import check_causal
 from attribot.models.language_model import LanguageModel
 from attribot.models.precision import probed_dtype
 
@@ -20,6 +21,8 @@ DType = Literal["auto", "checkpoint", "float32", "float16", "bfloat16"]
 DeviceMap = str | Mapping[str, Any] | None
 # The device map of models that are placed nowhere else.
 ACCELERATOR = "accelerator"
+# Weights that an error names, of those that are missing.
+NAMED_WEIGHTS = 5
 
 
 def load_model(
@@ -58,8 +61,8 @@ def load_model(
     allow_pickle: also read `.bin` weights.
 
     Raises:
-        InvalidInputError: an unknown dtype or device, pickled weights, or a tokenizer without
-            offsets.
+        InvalidInputError: an unknown dtype or device, pickled weights, weights that are missing, a
+            model that does not write text from left to right, or a tokenizer without offsets.
         ModelNotFoundError: nothing loadable under that name.
     """
     if dtype is None:
@@ -84,8 +87,11 @@ def load_model(
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(_not_found(name_or_path, error)) from error
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        load: Any = AutoModelForCausalLM.from_pretrained
+        model, report = load(
             location,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
             dtype=_torch_dtype(dtype, device_map),
             device_map=dict(device_map) if isinstance(device_map, Mapping) else device_map,
             attn_implementation=attn_implementation,
@@ -95,6 +101,8 @@ def load_model(
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelNotFoundError(_not_found(name_or_path, error)) from error
+    _check_complete(name_or_path, report)
+    check_causal(model)
     return LanguageModel(
         model=model.eval().requires_grad_(False),
         tokenizer=tokenizer,
@@ -166,6 +174,23 @@ def _refuse_pickle(location: str) -> None:
             f"safetensors: save the model anew with safetensors, or set allow_pickle=True if you "
             f"trust its source"
         )
+
+
+def _check_complete(name_or_path: str | Path, report: Mapping[str, Any]) -> None:
+    """Raises InvalidInputError for weights that transformers has drawn at random.
+
+    report: its loading info; weights that are tied to others are not missing there.
+    """
+    missing = sorted(report["missing_keys"])
+    mismatched = sorted(key for key, *_ in report["mismatched_keys"])
+    for what, keys in (("lacks", missing), ("has in another shape", mismatched)):
+        if keys:
+            shown = [*keys[:NAMED_WEIGHTS], *(["..."] if len(keys) > NAMED_WEIGHTS else [])]
+            raise InvalidInputError(
+                f"the checkpoint {str(name_or_path)!r} {what} {len(keys)} of the weights that its "
+                f"config.json describes: {', '.join(shown)}. Expected all of a causal language "
+                f"model: download or save it again"
+            )
 
 
 def _not_found(name_or_path: str | Path, reason: str | Exception) -> str:

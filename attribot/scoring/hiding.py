@@ -10,6 +10,7 @@ import numpy as np
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import HiddenSpans
 from attribot.scoring.batching import TokenIds
+from attribot.scoring.keys import bytes_key, ids_key
 from attribot.types import BoolArray, IntArray
 
 
@@ -19,56 +20,55 @@ class MaskedPrompt:
 
     removed, recomputed: `[num_distinct, num_prompt_tokens]`; see `HiddenSpans`.
     rows: per ablation, 0 where nothing is removed, else 1 + its index among the distinct ones.
+    mask_keys: `[1 + num_distinct]` what stands for the masks of a row. prompt_key: for the prompt.
     """
 
     token_ids: TokenIds
     removed: BoolArray
     recomputed: BoolArray
     rows: tuple[int, ...]
+    mask_keys: tuple[bytes, ...]
+    prompt_key: bytes
 
     @classmethod
     def of(
         cls, model: LanguageModel, prompt: str, ablations: Sequence[HiddenSpans]
     ) -> MaskedPrompt:
         encoded = model.encode_prompt(prompt)
-        distinct: dict[bytes, tuple[BoolArray, BoolArray]] = {}
-        rows = []
-        for ablation in ablations:
-            removed, recomputed = hidden_tokens(prompt, encoded.char_spans, ablation)
-            key = removed.tobytes() + recomputed.tobytes()
-            if removed.any():
-                distinct.setdefault(key, (removed, recomputed))
-            rows.append(1 + list(distinct).index(key) if removed.any() else 0)
+        anchors = token_anchors(prompt, encoded.char_spans)
+        hidden = [hidden_tokens(anchors, ablation) for ablation in ablations]
+        keys = [bytes_key(np.stack(masks).tobytes()) for masks in hidden]
+        distinct = {key: masks for key, masks in zip(keys, hidden, strict=True) if masks[0].any()}
+        row_of = {key: row for row, key in enumerate(distinct, start=1)}
         shape = (len(distinct), len(encoded.token_ids))
         return cls(
             encoded.token_ids,
             np.array([removed for removed, _ in distinct.values()], dtype=bool).reshape(shape),
             np.array([anew for _, anew in distinct.values()], dtype=bool).reshape(shape),
-            tuple(rows),
+            tuple(row_of.get(key, 0) for key in keys),
+            (b"", *distinct),
+            ids_key(encoded.token_ids),
         )
 
     def key(self, row: int, response: TokenIds, close_gaps: bool) -> object:
-        """What a row asks; the whole prompt, row 0, is asked by its ids alone."""
-        if row == 0:
-            return self.token_ids, response
-        removed, recomputed = self.removed[row - 1], self.recomputed[row - 1]
-        return self.token_ids, removed.tobytes(), recomputed.tobytes(), close_gaps, response
+        """What stands for a row in a memory; for the whole prompt, row 0, as without masks."""
+        prompt = self.prompt_key, ids_key(response)
+        return prompt if row == 0 else (*prompt, self.mask_keys[row], close_gaps)
 
 
-def hidden_tokens(
-    prompt: str, char_spans: IntArray, ablation: HiddenSpans
-) -> tuple[BoolArray, BoolArray]:
+def hidden_tokens(anchors: IntArray, ablation: HiddenSpans) -> tuple[BoolArray, BoolArray]:
     """Removed and recomputed tokens, each `[num_prompt_tokens]`.
 
     A token goes with its first visible char: the white space before a word belongs to it.
+
+    anchors: see `token_anchors`.
     """
-    anchors = token_anchors(prompt, char_spans)
     removed = _inside(anchors, ablation.removed)
     recomputed = _inside(anchors, ablation.recomputed)
     for last in np.flatnonzero(removed[:-1] & ~removed[1:]):
         recomputed[last + 1 : last + 1 + ablation.num_following] = True
     # Whatever the chat template puts behind the prompt has seen all of it.
-    behind = np.flatnonzero(char_spans[:, 0] >= 0)[-1] + 1
+    behind = np.flatnonzero(anchors >= 0)[-1] + 1
     recomputed[behind:] = True
     return removed, recomputed & ~removed
 

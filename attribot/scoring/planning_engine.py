@@ -62,11 +62,14 @@ class PlanningEngine:
             raise InvalidInputError(f"ablation=mask is not possible: {reason}; use deletion")
         cost = self.planner.of_masks(prompt, responses, removed, recomputed, held or HeldStates())
         # Nothing hidden is the question that `pair_log_likelihoods` answers.
-        hidden = [(), *((row.tobytes(),) for row in removed)]
-        return [
-            np.stack([_drawn((prompt, response, *row), len(response)) for row in hidden])
-            for response in responses
-        ], cost
+        hidden = ["", *(f", {row.tobytes()!r}" for row in removed)]
+        answers = []
+        for response in responses:
+            # A prompt is long and its masks are many: what they share is read once.
+            shared = zlib.crc32(f"({prompt!r}, {response!r}".encode())
+            seeds = [zlib.crc32(f"{row})".encode(), shared) for row in hidden]
+            answers.append(np.stack([_drawn_from(seed, len(response)) for seed in seeds]))
+        return answers, cost
 
     def read(
         self,
@@ -86,5 +89,8 @@ class PlanningEngine:
 
 def _drawn(question: object, shape: int | tuple[int, ...]) -> FloatArray:
     """Log-likelihoods of uniform random probabilities."""
-    seed = zlib.crc32(repr(question).encode())
+    return _drawn_from(zlib.crc32(repr(question).encode()), shape)
+
+
+def _drawn_from(seed: int, shape: int | tuple[int, ...]) -> FloatArray:
     return np.asarray(np.log(np.random.default_rng(seed).uniform(0.01, 1.0, shape)))

@@ -14,9 +14,11 @@ from attribot.errors import ParityError
 from attribot.models.kv_cache import ComputedPrefix
 from attribot.models.language_model import LanguageModel
 from attribot.scoring.base import Divergences, HiddenSpans, Scores, TokenScores
+from attribot.scoring.batching import TokenIds
 from attribot.scoring.engine import LikelihoodEngine
 from attribot.scoring.held import Session
 from attribot.scoring.hiding import MaskedPrompt
+from attribot.scoring.keys import ids_key
 from attribot.scoring.planning import Pair, Strategy
 from attribot.scoring.planning_engine import PlanningEngine
 from attribot.scoring.readings import IntegratedGradients, LookaheadAttention, Reading
@@ -115,24 +117,32 @@ class ModelScorer:
         Raises:
             PromptTooLongError: as in `score`.
         """
-        pairs = self._pairs(prompts, responses)
+        asked, said = self._encoded(prompts, responses)
+        keys = _pair_keys(asked, said)
         session = self.session or Session()
-        fresh = list(dict.fromkeys(pair for pair in pairs if pair not in session.known))
+        fresh = {
+            key: pair
+            for key, pair in zip(keys, _pairs(asked, said), strict=True)
+            if key not in session.known
+        }
         cost = Cost()
         if fresh:
-            answers, cost = self.engine.pair_log_likelihoods(fresh, session.held)
+            pairs = [*fresh.values()]
+            answers, cost = self.engine.pair_log_likelihoods(pairs, session.held)
             if self.verify:
-                self._verify(fresh, answers)
+                self._verify(pairs, answers)
             session.known |= dict(zip(fresh, answers, strict=True))
-        return _by_response([session.known[pair] for pair in pairs], len(responses)), cost
+        return _by_response([session.known[key] for key in keys], len(responses)), cost
 
-    def _pairs(self, prompts: Sequence[str], responses: Sequence[Response]) -> list[Pair]:
-        """Token ids of every prompt with every response, response by response."""
+    def _encoded(
+        self, prompts: Sequence[str], responses: Sequence[Response]
+    ) -> tuple[list[TokenIds], list[TokenIds]]:
+        """Token ids of the prompts and of the responses."""
         model = self.language_model
-        encoded = [model.encode_prompt(prompt).token_ids for prompt in prompts]
+        asked = [model.encode_prompt(prompt).token_ids for prompt in prompts]
         said = [model.encode_response(response) for response in responses]
-        model.check_length(max(map(len, encoded)), max(map(len, said)))
-        return [(prompt, response) for response in said for prompt in encoded]
+        model.check_length(max(map(len, asked)), max(map(len, said)))
+        return asked, said
 
     def _verify(self, pairs: Sequence[Pair], answers: Sequence[FloatArray]) -> None:
         """Raises ParityError where a sample of the answers is not what naive scoring gives."""
@@ -178,7 +188,7 @@ class ModelScorer:
         close_gaps: bool,
     ) -> tuple[list[FloatArray], Cost]:
         """As `score_responses`, for masked ablations of one prompt."""
-        said = [response for _, response in self._pairs([prompt], responses)]
+        _, said = self._encoded([prompt], responses)
         masked = MaskedPrompt.of(self.language_model, prompt, ablations)
         session = self.session or Session()
 
@@ -212,10 +222,14 @@ class ModelScorer:
         Raises:
             PromptTooLongError: as in `score`.
         """
-        start, *pairs = self._pairs([base, *prompts], [response])
+        asked, said = self._encoded([base, *prompts], [response])
+        start, *pairs = _pairs(asked, said)
+        first, *others = _pair_keys(asked, said)
         session = self.session or Session()
-        keys = [("divergence", start, pair) for pair in pairs]
-        fresh = {key: key[2] for key in keys if key not in session.known}
+        keys = [("divergence", first, other) for other in others]
+        fresh = {
+            key: pair for key, pair in zip(keys, pairs, strict=True) if key not in session.known
+        }
         cost = Cost()
         if fresh:
             values, cost = self.engine.pair_divergences(start, [*fresh.values()], session.held)
@@ -229,7 +243,7 @@ class ModelScorer:
             PromptTooLongError: as in `score`, or with what a reading generates.
             InvalidInputError: the model cannot show what is to be read.
         """
-        ((prompt_ids, response_ids),) = self._pairs([prompt], [response])
+        (prompt_ids,), (response_ids,) = self._encoded([prompt], [response])
         if isinstance(reading, LookaheadAttention):
             self.language_model.check_length(len(prompt_ids), reading.num_lookahead)
         char_spans = self.language_model.encode_prompt(prompt).char_spans
@@ -238,6 +252,17 @@ class ModelScorer:
         held = (self.session or Session()).held
         values, cost = self.engine.read(prompt_ids, response_ids, reading, held)
         return TokenScores(values, char_spans, cost)
+
+
+def _pairs(asked: Sequence[TokenIds], said: Sequence[TokenIds]) -> list[Pair]:
+    """Every prompt with every response, response by response."""
+    return [(prompt, response) for response in said for prompt in asked]
+
+
+def _pair_keys(asked: Sequence[TokenIds], said: Sequence[TokenIds]) -> list[tuple[bytes, bytes]]:
+    """What stands for each of `_pairs` in a memory."""
+    prompts = [ids_key(prompt) for prompt in asked]
+    return [(prompt, ids_key(response)) for response in said for prompt in prompts]
 
 
 def _by_response(rows: Sequence[FloatArray], num_responses: int) -> list[FloatArray]:

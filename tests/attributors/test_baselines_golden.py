@@ -27,7 +27,7 @@ NAMES = [f"{dataset}-{i}" for dataset, ids in (("squad", "012"), ("hotpotqa", "3
 
 @pytest.fixture(scope="module")
 def model(bundled_model_dir: Path) -> LanguageModel:
-    return load_model(bundled_model_dir, local_files_only=True)
+    return load_model(bundled_model_dir, local_files_only=True, device_map=None)
 
 
 @pytest.fixture(params=NAMES)

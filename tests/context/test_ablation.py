@@ -14,7 +14,7 @@ from attribot.context.ablation import source_char_spans, sources_of_tokens
 from attribot.context.partition import NupunktSplitter, build_tree
 from attribot.models.generation import response_from_text
 from attribot.scoring.base import HiddenSpans
-from attribot.scoring.hiding import hidden_tokens
+from attribot.scoring.hiding import hidden_tokens, token_anchors
 from attribot.types import Document, Example, Paragraph, Response
 from tests.attributors.fakes import paragraphs_of, tree_of
 from tests.context.texts import NUM_EXAMPLES, any_text
@@ -104,7 +104,8 @@ def test_any_text_is_hidden_token_by_token(num_examples: int) -> None:
         problem, asked = Problem.of(tree, "Why?", response_from_text(model, "So.")), Asked()
         Mask(window).score(problem, [*tree.sources[:, None], tree.sources[some]], asked)  # type: ignore[arg-type]
         char_spans = model.encode_prompt(asked.prompt).char_spans
-        hidden = [hidden_tokens(asked.prompt, char_spans, each) for each in asked.ablations]
+        anchors = token_anchors(asked.prompt, char_spans)
+        hidden = [hidden_tokens(anchors, each) for each in asked.ablations]
         removed = np.array([tokens for tokens, _ in hidden])
         assert removed[:-1].sum(axis=0).max() <= 1
         np.testing.assert_array_equal(removed[-1], removed[some].any(axis=0))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import attribot
 from attribot.attributors.leave_one_out import LeaveOneOut
@@ -178,7 +179,7 @@ def test_a_name_is_loaded_as_load_model_does(
 
     def from_pretrained(location: str, **settings: Any) -> Any:
         asked.append((location, settings))
-        return tiny().model
+        return tiny().model, {"missing_keys": set(), "mismatched_keys": set()}
 
     tiny().tokenizer.save_pretrained(tmp_path)
     monkeypatch.setattr(
@@ -199,6 +200,102 @@ def test_a_base_model_reads_no_messages() -> None:
     with pytest.raises(InvalidInputError, match="has no chat template, so it reads plain text"):
         ask(model=base, messages=messages)
     assert ask(model=base, template="{context} {query}").sources
+
+
+@pytest.mark.parametrize(
+    ("model_of", "message"),
+    [
+        (transformers.LlamaModel, "LlamaModel has no head that predicts the next token"),
+        (transformers.BertModel, "BertModel has no head that predicts the next token"),
+        (transformers.BertLMHeadModel, "BertLMHeadModel sees the tokens that come next"),
+        (
+            transformers.T5ForConditionalGeneration,
+            "T5ForConditionalGeneration reads its prompt with an encoder: expected a causal",
+        ),
+    ],
+)
+def test_models_that_write_from_left_to_right_are_asked_for(model_of: Any, message: str) -> None:
+    config = model_of.config_class(
+        vocab_size=331, hidden_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    with pytest.raises(InvalidInputError, match=message):
+        ask(model=model_of(config).eval(), tokenizer=tiny().tokenizer)
+
+
+def test_a_model_and_its_tokenizer_come_in_this_order() -> None:
+    model, tokenizer = tiny().model, tiny().tokenizer
+    with pytest.raises(InvalidInputError, match=r"the model comes first, .*; got Tok"):
+        ask(model=tokenizer, tokenizer=model)
+    with pytest.raises(InvalidInputError, match=r"needs its loaded tokenizer, such as .*; got str"):
+        ask(model=model, tokenizer="tiny")
+
+
+def test_a_tokenizer_of_another_model_is_told_by_a_token_without_embedding() -> None:
+    smaller = tiny_language_model("llama", vocab_size=277).model
+    message = r"is token \d+ of the tokenizer, but .* knows 277 tokens: pass the tokenizer that be"
+    for response in (RESPONSE, None):
+        with pytest.raises(InvalidInputError, match=message):
+            ask(model=smaller, tokenizer=tiny().tokenizer, response=response)
+
+
+def test_a_prompt_of_which_nothing_is_left_is_refused() -> None:
+    """Without a token of its own before a text, a base model cannot read an empty one."""
+    base = tiny_language_model("gpt2", seed=1)
+    with pytest.raises(InvalidInputError, match=r"a prompt has no tokens: .*write words around"):
+        ask(model=base, template="{context}", query="", context="Alpha built it.", method="loo")
+
+
+def test_items_of_lists_are_sources_and_parts() -> None:
+    context = "Notes:\n- Alpha built it\n- Bravo paid\n\n```sh\nls. \n\ncd\n```"
+    result = ask(
+        context=context,
+        response="They did:\n\n1. Alpha built it.\n2. Bravo paid.",
+        spans="sentences",
+    )
+    assert [source.text for source in result.sources] == [
+        "Notes:",
+        "- Alpha built it",
+        "- Bravo paid",
+        "```sh\nls. \n\ncd\n```",
+    ]
+    for source in result.sources:
+        assert context[source.char_start : source.char_end] == source.text
+    assert [source.paragraph for source in result.sources] == [0, 0, 0, 1]
+    assert [span.text for span in result.spans] == [
+        "They did:\n\n",
+        "1. Alpha built it.\n",
+        "2. Bravo paid.",
+    ]
+    assert result.cite(1, -np.inf).count("[") == 3
+
+
+def test_a_result_says_how_the_response_came_about(tmp_path: Path) -> None:
+    given = ask()
+    assert (given.is_response_written, given.is_response_cut) == (False, False)
+    cache = tmp_path / "scores.sqlite"
+    for _ in range(2):
+        for score_end_token in (True, False):
+            cut = ask(response=None, max_new_tokens=3, score_end_token=score_end_token, cache=cache)
+            assert (cut.is_response_written, cut.is_response_cut) == (True, True)
+    ended = tiny_language_model("llama", seed=1)
+    # Whatever it says second ends its turn.
+    second = generate_response(ended, "Why?", max_new_tokens=2).token_ids[1]
+    ended.model.generation_config.eos_token_id = second
+    result = ask(model=ended, template="{context}?", query="", context="Why", response=None)
+    assert (result.is_response_written, result.is_response_cut) == (True, False)
+
+
+def test_arguments_in_the_types_of_other_libraries() -> None:
+    plain = ask(spans=[(0, SECOND)])
+    for spans in (np.array([[0, SECOND]]), [(np.int64(0), np.int64(SECOND))], iter([(0, SECOND)])):
+        found = ask(spans=spans).spans
+        assert [(span.char_start, span.char_end) for span in found] == [(0, SECOND)]
+        np.testing.assert_allclose(found[0].scores, plain.spans[0].scores, atol=1e-5, rtol=0)
+
+
+def test_no_progress_is_shown_where_it_is_switched_off(capfd: pytest.CaptureFixture[str]) -> None:
+    ask(progress=False)
+    assert capfd.readouterr().err == ""
 
 
 def test_without_a_response_the_model_answers() -> None:
@@ -281,7 +378,15 @@ def test_the_noise_floor_is_measured_on_request() -> None:
         ),
         ({"context": ""}, InvalidInputError, "the context is blank"),
         ({"spans": ["Bravo"]}, InvalidInputError, "its closest sentence is"),
+        ({"spans": 7}, InvalidInputError, r"a list of quotes and \(start, end\) pairs; got 7"),
+        (
+            {"spans": [(0, 0.5)], "response": None, "model": "./absent"},
+            InvalidInputError,
+            r"a span must be a quote or a pair \(start, end\); got \(0, 0\.5\)",
+        ),
         ({"max_cost": 0}, InvalidInputError, "max_cost must be positive; got 0"),
+        ({"progress": 7}, InvalidInputError, "progress must be True, False or a function .*got 7"),
+        ({"cancel": 1}, InvalidInputError, "cancel must have a method is_set, .*; got 1"),
         ({"scorer": "fast"}, InvalidInputError, "unknown strategy 'fast'"),
         ({"max_memory_gb": 1e-9}, InvalidInputError, "max_memory_gb"),
         ({"context": "A b. " * 900}, PromptTooLongError, "tiny-llama-1 accepts at most 1024"),

@@ -10,7 +10,10 @@ import pytest
 
 from attribot.attributors.ablation import Mask
 from attribot.attributors.base import Problem
+from attribot.attributors.gradient_norm import GradientNorm
+from attribot.attributors.keep import TopK
 from attribot.attributors.leave_one_out import LeaveOneOut
+from attribot.attributors.two_stage import TwoStage
 from attribot.context.partition import NupunktSplitter
 from attribot.errors import InvalidInputError
 from attribot.explain.given import read_context
@@ -45,8 +48,10 @@ def job_of(
 @pytest.mark.parametrize("name", METHODS)
 def test_every_name_attributes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attribot.explain.scorers.SentenceEmbedder", LetterCountEmbedder)
-    result = ask(method=name, proxy=tiny_language_model("qwen2", seed=2))
+    spans = [(0, 15)] if METHODS[name].has_parts else None
+    result = ask(method=name, proxy=tiny_language_model("qwen2", seed=2), spans=spans)
     assert result.method == name
+    assert len(result.spans) == METHODS[name].has_parts
     assert sorted({source.rank for source in result.sources})[0] == 1
     assert np.isfinite(result.scores).any()
     assert result.unit == METHODS[name].unit
@@ -74,9 +79,30 @@ def test_an_attributor_of_ones_own_is_taken() -> None:
     np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5, rtol=0)
 
 
-def test_what_needs_internals_refuses_parts() -> None:
-    with pytest.raises(InvalidInputError, match="attention_mass is read off the model for a whole"):
-        ask(method="attention", spans="sentences")
+READINGS = [name for name, method in METHODS.items() if not method.has_parts]
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_what_is_read_off_a_model_refuses_parts_before_it_is_loaded(name: str) -> None:
+    message = f"method='{name}' is read off .*: leave spans= out, or take one of auto, loo, hiera"
+    with pytest.raises(InvalidInputError, match=message) as error:
+        ask(model="./absent", method=name, spans="sentences")
+    assert not set(READINGS) & set(str(error.value).split("one of ")[1].split(", "))
+    # What the property says is so.
+    with pytest.raises(InvalidInputError, match="which is read off the model for a whole response"):
+        job_of(tiny()).plan(METHODS[name].attributor)
+
+
+def test_an_attributor_of_ones_own_refuses_parts_before_any_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_language_model("llama", seed=1)
+    monkeypatch.setattr(
+        type(model.model), "forward", lambda *_, **__: pytest.fail("a pass was run")
+    )
+    own = TwoStage(GradientNorm(), TopK(2), LeaveOneOut())
+    with pytest.raises(InvalidInputError, match="the attributor asks for gradient_norm, which is"):
+        ask(model=model, method=own, spans="sentences")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "gpt2"])
@@ -99,7 +125,7 @@ def test_plans_count_what_is_computed_then() -> None:
 def test_exact_scores_are_taken_where_they_can_be_paid() -> None:
     choice = choose(job_of(tiny()), 16.0)
     assert choice.name == "loo"
-    assert choice.reason.startswith("exact leave-one-out costs ")
+    assert choice.reason.startswith("exact leave-one-out (loo) costs ")
     assert choice.reason.endswith("prompts): the first within max_cost=16")
     assert choice.plan is not None
     assert choice.plan.num_prompts == 1 + NUM_SOURCES
@@ -119,8 +145,8 @@ def test_the_first_candidate_within_the_bound_is_taken() -> None:
     for name in ("mask_paragraph", "mask"):
         choice = choose(job, costs[name] * 1.001)
         assert choice.name == name
-        assert choice.reason.startswith("exact leave-one-out costs ")
-        assert f"{costs[name]:.1f} times one pass" in choice.reason
+        assert choice.reason.startswith("exact leave-one-out (loo) costs ")
+        assert f"({name}) costs {costs[name]:.1f} times one pass" in choice.reason
 
 
 def test_where_nothing_is_cheap_enough_the_cheapest_is_taken() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from attribot.explain.result import (
     ranks_of,
 )
 from attribot.types import Cost
-from tests.explain.cases import ask
 
 NAN = math.nan
 DOCUMENT = Passage("<b>One</b> & two. Three. Four.", "a<b", {"page": 7})
@@ -142,6 +139,27 @@ def test_json_gives_the_result_back() -> None:
     assert plain["schema_version"] == 1
 
 
+def test_json_says_how_the_response_came_about() -> None:
+    written = replace(result_of(), is_response_written=True, is_response_cut=False)
+    again = AttributionResult.from_json(written.to_json())
+    assert (again.is_response_written, again.is_response_cut) == (True, False)
+    # Files from before these were kept.
+    plain = written.to_dict()
+    del plain["is_response_written"], plain["is_response_cut"]
+    older = AttributionResult.from_dict(plain)
+    assert (older.is_response_written, older.is_response_cut) == (None, None)
+    assert older.to_json() == result_of().to_json()
+
+
+def test_the_short_form_is_one_line() -> None:
+    assert repr(result_of()) == (
+        "<AttributionResult by mask of tiny; sources: 3, documents: 1; first [1] +3 nats: "
+        "'<b>One</b> & two.'>"
+    )
+    long = replace(source(0, 3.0, 1), text="word " * 999)
+    assert len(repr(replace(result_of(), sources=(long,)))) < 200
+
+
 def test_other_json_is_refused() -> None:
     for text in ("{}", "[]", '{"schema_version": 9}'):
         with pytest.raises(InvalidInputError, match="expected a result of attribot with schema_v"):
@@ -162,53 +180,3 @@ def test_pandas_has_a_row_per_source() -> None:
     np.testing.assert_array_equal(frame["score"], SCORES)
     np.testing.assert_array_equal(frame["score[12:31]"], [0.25, 0.125, 0.5])
     assert frame["metadata"].tolist() == [{"page": 7}] * 3
-
-
-class Text(HTMLParser):
-    """Collects what a page shows, and the tags it uses."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.shown, self.tags, self.marked = "", [], []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if "title" in dict(attrs):
-            self.marked.append(dict(attrs))
-
-    def handle_data(self, data: str) -> None:
-        self.shown += data
-
-
-def test_the_heat_map_shows_the_documents_as_they_are() -> None:
-    page = Text(result_of()._repr_html_())
-    assert DOCUMENT.text in page.shown
-    assert RESPONSE in page.shown
-    assert "because <so>" in page.shown
-    assert not {"b", "i", "so", "script", "link"} & (set(page.tags) - {"b"})
-    assert [each["title"] for each in page.marked] == [
-        "[1] +3.000 nats, rank 1",
-        "[2] pruned, rank 3",
-        "[3] -1.500 nats, rank 2",
-    ]
-    styles = [str(each["style"]) for each in page.marked]
-    assert styles == [
-        "background:rgba(86,180,233,0.700)",
-        "opacity:.6",
-        "background:rgba(230,159,0,0.350)",
-    ]
-
-
-def test_a_heat_map_without_scores_has_no_colour() -> None:
-    blank = replace(result_of(), sources=tuple(source(i, 0.0, 1) for i in range(3)))
-    assert "0.000)" in blank._repr_html_()
-
-
-def test_a_saved_page_offers_the_sentences_of_the_response(tmp_path: Path) -> None:
-    ask().save_html(tmp_path / "page.html")
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '"parts":["Alpha built it. ","The map is by Charlie."]' in page
-    ask(spans=["The map"]).save_html(str(tmp_path / "page.html"))
-    page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '"parts":["The map"]' in page

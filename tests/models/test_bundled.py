@@ -149,7 +149,7 @@ def test_real_model_agrees_with_the_golden_values(
     shared_dir: Path, bundled_model_dir: Path, name: str
 ) -> None:
     golden = json.loads((shared_dir / "golden" / f"{name}.json").read_text())
-    model = load_model(bundled_model_dir)
+    model = load_model(bundled_model_dir, device_map=None)
     context = "".join(
         "".join(sentence + golden["sentence_separator"] for sentence in paragraph)
         + golden["paragraph_separator"]
@@ -168,7 +168,7 @@ def test_real_model_agrees_with_the_golden_values(
 @pytest.mark.slow
 def test_real_model_writes_the_golden_response(shared_dir: Path, bundled_model_dir: Path) -> None:
     golden = json.loads((shared_dir / "golden" / "squad-2.json").read_text())
-    model = load_model(bundled_model_dir)
+    model = load_model(bundled_model_dir, device_map=None)
     context = "".join(
         "".join(sentence + " " for sentence in paragraph) + "\n\n"
         for paragraph in golden["paragraphs"]
@@ -187,12 +187,12 @@ def test_bundled_model_carries_its_name_and_the_hash_of_its_file(bundled_model_d
     with bundled_gguf_file().open("rb") as file:
         sha = hashlib.file_digest(file, "sha256").hexdigest()
     assert (model.name, model.revision) == (BUNDLED_NAME, sha[:16])
-    assert model.fingerprint == load_model(bundled_model_dir).fingerprint
+    assert model.fingerprint == load_model(bundled_model_dir, device_map=None).fingerprint
 
 
 @pytest.mark.slow
 def test_conversion_changes_no_weight(bundled_model_dir: Path) -> None:
-    original = load_model(bundled_gguf_file()).model.state_dict()
-    converted = load_model(bundled_model_dir).model.state_dict()
+    original = load_model(bundled_gguf_file(), device_map=None).model.state_dict()
+    converted = load_model(bundled_model_dir, device_map=None).model.state_dict()
     assert original.keys() == converted.keys()
     assert all(torch.equal(original[name], converted[name]) for name in original)

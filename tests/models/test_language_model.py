@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from attribot.errors import InvalidInputError, PromptTooLongError
 from attribot.models.language_model import Conversation, LanguageModel
+from attribot.types import Response
 from tests.models.tiny import Architecture, tiny_language_model
 
 ARCHITECTURES = get_args(Architecture)
@@ -155,6 +156,29 @@ def test_models_that_cannot_be_scored_are_refused() -> None:
 
 
 AMONG = Conversation((("system", "Be brief."),), "user", (("user", "Who built it?"),))
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_an_empty_prompt_needs_a_token_before_it(architecture: Architecture) -> None:
+    model = tiny_language_model(architecture)
+    if architecture == "llama":
+        model.tokenizer.chat_template = None
+        assert model.encode_prompt(" ").token_ids == (model.tokenizer.bos_token_id,)
+        return
+    with pytest.raises(InvalidInputError, match=r"no tokens: it is empty, and tiny-gpt2-0 puts"):
+        model.encode_prompt(" ")
+
+
+def test_tokens_that_the_model_does_not_know_are_named() -> None:
+    """Those alone: a tokenizer may hold more than what is used."""
+    model = tiny_language_model("llama")
+    model.tokenizer.add_tokens(["<image>"])
+    assert max(model.encode_prompt("The castle").token_ids) < model.num_embeddings == 331
+    message = "'<image>' is token 331 of the tokenizer, but tiny-llama-0 knows 331 tokens: pass"
+    with pytest.raises(InvalidInputError, match=message):
+        model.encode_prompt("The <image>")
+    with pytest.raises(InvalidInputError, match=message):
+        model.encode_response(Response("<image>", (331,), model.tokenizer_sha, False))
 
 
 def test_a_prompt_may_stand_among_messages() -> None:

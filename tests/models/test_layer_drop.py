@@ -112,7 +112,6 @@ def test_a_proxy_has_a_name_and_a_fingerprint_of_its_own() -> None:
 
 
 def test_a_model_spread_by_accelerate(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate")
     model = tiny_language_model(num_layers=5)
     model.model.save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
@@ -233,7 +232,7 @@ def test_real_proxy_agrees_with_the_golden_values(
 ) -> None:
     """The golden proxy: layers 10 to 13 dropped. The shortest prompt, its first two sources."""
     golden = json.loads((shared_dir / "golden" / "squad-2.json").read_text())
-    proxy = drop_layers(load_model(bundled_model_dir), [10, 11, 12, 13])
+    proxy = drop_layers(load_model(bundled_model_dir, device_map=None), [10, 11, 12, 13])
 
     def context(removed: int | None) -> str:
         paragraphs = [list(paragraph) for paragraph in golden["paragraphs"]]

@@ -1,5 +1,6 @@
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_method
 from omegaconf import OmegaConf
-from transformers import PreTrainedModel
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
 
 from attribot.errors import InvalidInputError, ModelNotFoundError
 from attribot.models.language_model import LanguageModel
 from attribot.models.loading import DType, available_cores, cache_dir, load_model, set_threads
-from tests.models.tiny import tiny_language_model
+from tests.models.tiny import tiny_language_model, tiny_tokenizer
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # A model that is spread out: accelerate moves every layer in when its turn comes.
@@ -24,6 +26,8 @@ SPLIT = {
     "model.rotary_emb": "cpu",
     "lm_head": "cpu",
 }
+# What transformers reports where the checkpoint has all weights.
+COMPLETE: dict[str, Any] = {"missing_keys": set(), "mismatched_keys": set()}
 PROMPT = "Who built the castle above the river?"
 
 
@@ -44,7 +48,7 @@ def logits(model: LanguageModel) -> Any:
 
 def test_a_directory_loads_as_it_was_saved(saved: tuple[LanguageModel, Path]) -> None:
     tiny, directory = saved
-    loaded = load_model(str(directory))
+    loaded = load_model(str(directory), device_map=None)
     assert (loaded.name, loaded.revision, loaded.dtype) == ("tiny-llama", "", "float32")
     assert loaded.encode_prompt(PROMPT).token_ids == tiny.encode_prompt(PROMPT).token_ids
     assert loaded.fingerprint == tiny.fingerprint
@@ -63,11 +67,12 @@ def test_dtypes(saved: tuple[LanguageModel, Path], dtype: DType) -> None:
 
 
 def test_the_dtype_of_the_checkpoint(saved: tuple[LanguageModel, Path], tmp_path: Path) -> None:
-    half = load_model(saved[1], dtype="float16")
+    half = load_model(saved[1], dtype="float16", device_map=None)
     half.model.save_pretrained(tmp_path)
     half.tokenizer.save_pretrained(tmp_path)
-    assert load_model(tmp_path, dtype="checkpoint").fingerprint == half.fingerprint
-    assert load_model(tmp_path).dtype == "float32"
+    loaded = load_model(tmp_path, dtype="checkpoint", device_map=None)
+    assert loaded.fingerprint == half.fingerprint
+    assert load_model(tmp_path, device_map=None).dtype == "float32"
 
 
 def test_settings_reach_the_model(saved: tuple[LanguageModel, Path]) -> None:
@@ -84,7 +89,6 @@ def test_settings_reach_the_model(saved: tuple[LanguageModel, Path]) -> None:
 def test_a_device_map_gives_the_same_model(
     saved: tuple[LanguageModel, Path], device_map: str | dict[str, str]
 ) -> None:
-    pytest.importorskip("accelerate")
     loaded = load_model(saved[1], device_map=device_map)
     torch.testing.assert_close(logits(loaded), logits(saved[0]), rtol=0, atol=0)
 
@@ -124,9 +128,9 @@ def test_models_go_to_the_accelerator_where_there_is_one(
 ) -> None:
     found: list[Any] = []
 
-    def from_pretrained(_: str, **settings: Any) -> PreTrainedModel:
+    def from_pretrained(_: str, **settings: Any) -> tuple[PreTrainedModel, Any]:
         found.append((settings["dtype"], settings["device_map"]))
-        return saved[0].model
+        return saved[0].model, COMPLETE
 
     monkeypatch.setattr(
         "attribot.models.loading.AutoModelForCausalLM.from_pretrained", from_pretrained
@@ -162,6 +166,72 @@ def test_torn_weights_are_refused(saved: tuple[LanguageModel, Path], tmp_path: P
         load_model(tmp_path)
 
 
+def saved_with(
+    saved: tuple[LanguageModel, Path], directory: Path, change: Callable[[dict[str, Any]], object]
+) -> Path:
+    """The saved model with other weights."""
+    for file in saved[1].iterdir():
+        (directory / file.name).write_bytes(file.read_bytes())
+    weights = load_file(directory / "model.safetensors")
+    change(weights)
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    return directory
+
+
+def test_weights_that_are_missing_are_named(
+    saved: tuple[LanguageModel, Path], tmp_path: Path
+) -> None:
+    """Without them, transformers draws some at random, and warns."""
+    lost = ("lm_head.weight", "model.layers.1.mlp.up_proj.weight")
+    torn = saved_with(saved, tmp_path, lambda weights: [weights.pop(name) for name in lost])
+    with pytest.raises(
+        InvalidInputError, match=f"lacks 2 of the weights .*: {', '.join(lost)}. Expected"
+    ):
+        load_model(torn)
+
+
+def test_of_many_missing_weights_a_few_are_named(
+    saved: tuple[LanguageModel, Path], tmp_path: Path
+) -> None:
+    empty = saved_with(saved, tmp_path, lambda weights: [weights.pop(name) for name in [*weights]])
+    with pytest.raises(
+        InvalidInputError, match=r"lacks 30 of the weights .*: lm_head.weight, .*\.\.\."
+    ):
+        load_model(empty)
+
+
+def test_weights_of_another_shape_are_refused(
+    saved: tuple[LanguageModel, Path], tmp_path: Path
+) -> None:
+    name = "model.norm.weight"
+    other = saved_with(saved, tmp_path, lambda weights: weights.update({name: torch.ones(23)}))
+    with pytest.raises(
+        InvalidInputError, match=f"has in another shape 1 of the weights .*: {name}"
+    ):
+        load_model(other)
+
+
+def test_tied_weights_are_not_missing(tmp_path: Path) -> None:
+    """GPT-2 reads and writes tokens by one matrix, which its files hold once."""
+    tied = tiny_language_model("gpt2")
+    tied.model.save_pretrained(tmp_path)
+    tied.tokenizer.save_pretrained(tmp_path)
+    assert "lm_head.weight" not in load_file(tmp_path / "model.safetensors")
+    torch.testing.assert_close(logits(load_model(tmp_path, device_map=None)), logits(tied))
+
+
+def test_a_model_that_sees_what_comes_next_is_refused(tmp_path: Path) -> None:
+    """transformers loads BERT as a language model, and warns."""
+    tokenizer = tiny_tokenizer("llama")
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=1, num_attention_heads=2
+    )
+    BertForMaskedLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(InvalidInputError, match="BertLMHeadModel sees the tokens that come next"):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["./absent", "/absent/model", "~/absent", "a/b/c"])
 def test_an_absent_directory(name: str) -> None:
     with pytest.raises(ModelNotFoundError, match=r"no such directory.*Expected a hub id"):
@@ -193,7 +263,7 @@ def test_pickled_weights_need_permission(saved: tuple[LanguageModel, Path], tmp_
     torch.save(tiny.model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(InvalidInputError, match=r"pickled weights.*allow_pickle=True"):
         load_model(tmp_path)
-    loaded = load_model(tmp_path, allow_pickle=True)
+    loaded = load_model(tmp_path, allow_pickle=True, device_map=None)
     torch.testing.assert_close(logits(loaded), logits(tiny), rtol=0, atol=0)
 
 
@@ -202,9 +272,9 @@ def test_quantization_and_revision_are_passed_on(
 ) -> None:
     seen: dict[str, object] = {}
 
-    def from_pretrained(location: str, **settings: object) -> PreTrainedModel:
+    def from_pretrained(location: str, **settings: object) -> tuple[PreTrainedModel, Any]:
         seen.update(settings, location=location)
-        return saved[0].model
+        return saved[0].model, COMPLETE
 
     monkeypatch.setattr(
         "attribot.models.loading.AutoModelForCausalLM.from_pretrained", from_pretrained

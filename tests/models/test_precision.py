@@ -136,7 +136,7 @@ def test_models_load_in_the_probed_dtype(
     tiny.tokenizer.save_pretrained(tmp_path)
     probe = probe_dtype(CPU, pretend(bfloat16_seconds))
     monkeypatch.setattr(precision, "probe_dtype", lambda _: probe)
-    assert load_model(tmp_path, dtype="auto").model.dtype == expected
+    assert load_model(tmp_path, dtype="auto", device_map=None).model.dtype == expected
 
 
 def test_the_command_prints_what_was_measured(

@@ -53,9 +53,9 @@ def loo_by_the_oracle(model: LanguageModel) -> list[float]:
 def test_the_floor_is_the_deviation_from_the_same_weights_in_float32(
     saved: Path, dtype: DType
 ) -> None:
-    model = load_model(saved, dtype=dtype)
+    model = load_model(saved, dtype=dtype, device_map=None)
     floor = noise_floor(model, CASES)
-    rounded = load_model(saved)
+    rounded = load_model(saved, device_map=None)
     with torch.no_grad():
         for parameter in rounded.model.parameters():
             parameter.copy_(parameter.to(getattr(torch, dtype)))
@@ -70,14 +70,17 @@ def test_the_floor_is_the_deviation_from_the_same_weights_in_float32(
 @pytest.mark.slow
 def test_the_floors_of_the_dtypes_are_in_the_order_of_their_mantissas(saved: Path) -> None:
     dtypes: tuple[DType, ...] = ("float32", "bfloat16", "float16")
-    floors = {dtype: noise_floor(load_model(saved, dtype=dtype), CASES) for dtype in dtypes}
+    floors = {
+        dtype: noise_floor(load_model(saved, dtype=dtype, device_map=None), CASES)
+        for dtype in dtypes
+    }
     assert 0 < floors["float32"].largest < 1e-4
     assert floors["float32"].rms < floors["float16"].rms < floors["bfloat16"].rms
     assert floors["bfloat16"].rms > 1e-2
 
 
 def test_the_model_stays_as_it_was(saved: Path) -> None:
-    model = load_model(saved, dtype="bfloat16")
+    model = load_model(saved, dtype="bfloat16", device_map=None)
     before = model.weights_sha
     noise_floor(model, CASES)
     assert (model.dtype, replace(model).weights_sha) == ("bfloat16", before)
@@ -93,7 +96,7 @@ def test_built_in_cases_remove_one_sentence_each() -> None:
 
 
 def test_a_large_model_is_refused_unless_asked_for(saved: Path) -> None:
-    model = load_model(saved, dtype="bfloat16")
+    model = load_model(saved, dtype="bfloat16", device_map=None)
     num_parameters = sum(p.numel() for p in model.model.parameters())
     with pytest.raises(InvalidInputError, match=r"float32 copy of tiny-qwen2.*max_parameters"):
         noise_floor(model, CASES, max_parameters=num_parameters - 1)
@@ -101,13 +104,13 @@ def test_a_large_model_is_refused_unless_asked_for(saved: Path) -> None:
 
 
 def test_a_float32_model_is_measured_on_the_built_in_cases_without_a_copy(saved: Path) -> None:
-    floor = noise_floor(load_model(saved), max_parameters=0)
+    floor = noise_floor(load_model(saved, device_map=None), max_parameters=0)
     assert floor.rms < 1e-4
     assert floor.num_scores == 16
 
 
 def test_quantised_weights_have_no_floor(saved: Path) -> None:
-    model = load_model(saved, dtype="bfloat16")
+    model = load_model(saved, dtype="bfloat16", device_map=None)
     vars(model.model)["is_quantized"] = True
     with pytest.raises(InvalidInputError, match="expected plain weights in memory"):
         noise_floor(model, CASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from attribot.content_cache import ContentCache
 from attribot.errors import InvalidInputError, PromptTooLongError
 from attribot.models.generation import response_from_text
 from attribot.models.language_model import LanguageModel
-from attribot.scoring.base import Scorer, Scores, TokenScorer
+from attribot.scoring.base import HiddenSpans, Scorer, Scores, TokenScorer
+from attribot.scoring.hiding import MaskedPrompt, token_anchors
 from attribot.scoring.planning import Strategy
 from attribot.scoring.readings import (
     AttentionMass,
@@ -29,7 +31,7 @@ from attribot.scoring.readings import (
 )
 from attribot.scoring.scorer import ModelScorer
 from attribot.scoring.stored import StoredScorer
-from attribot.types import Cost, FloatArray, Response
+from attribot.types import Cost, FloatArray, IntArray, Response
 from tests.models.tiny import Architecture, tiny_language_model
 from tests.oracle import naive_token_log_likelihoods
 
@@ -115,6 +117,46 @@ def test_a_prompt_that_fits_exactly_is_scored_and_one_more_token_is_refused() ->
             ask()
         assert (caught.value.num_tokens, caught.value.max_tokens) == (needed, needed - 1)
     short.score([prompt for prompt in PROMPTS if prompt != longest], response)
+
+
+def test_what_was_asked_is_remembered_in_few_bytes() -> None:
+    """Whatever its length: thousands of prompts of a long context would take gigabytes."""
+    model = tiny_language_model("llama")
+    response = response_from_text(model, ANSWER)
+    sizes = []
+    for repeats in (1, 7):
+        scorer = ModelScorer(model).opened()
+        prompts = [prompt * repeats for prompt in PROMPTS]
+        hidden = [HiddenSpans(np.array([[i, 19]]), np.array([[19, 29]])) for i in (0, 4)]
+        values = scorer.score(prompts, response).token_log_likelihoods
+        scorer.score_masked(prompts[0], hidden, response, close_gaps=True)
+        scorer.divergences(prompts[0], prompts[1:], response)
+        assert scorer.session is not None
+        sizes.append(len(pickle.dumps([*scorer.session.known])))
+        again = scorer.score(prompts, response)
+        np.testing.assert_allclose(again.token_log_likelihoods, values, atol=TOLERANCE, rtol=0)
+        assert again.cost.computed_tokens == 0
+    assert sizes[0] == sizes[1]
+
+
+def test_masks_of_one_prompt_are_read_off_it_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its tokens stand is found once for all; what is asked twice or hides nothing, too."""
+    model, prompt = tiny_language_model("llama"), PROMPTS[0]
+    calls: list[str] = []
+
+    def counted(text: str, char_spans: IntArray) -> IntArray:
+        calls.append(text)
+        return token_anchors(text, char_spans)
+
+    monkeypatch.setattr("attribot.scoring.hiding.token_anchors", counted)
+    nothing, rest = np.zeros((0, 2), dtype=np.int64), np.array([[0, 29]])
+    hidden = [np.array([[0, 19]]), nothing, np.array([[4, 19]]), np.array([[0, 19]])]
+    masked = MaskedPrompt.of(model, prompt, [HiddenSpans(each, rest) for each in hidden])
+    assert calls == [prompt]
+    assert masked.rows == (1, 0, 2, 1)
+    assert masked.removed.shape == (2, len(model.encode_prompt(prompt).token_ids))
+    keys = [masked.key(row, (5,), True) for row in range(3)]
+    assert len({*keys, masked.key(1, (5,), False), masked.key(1, (7,), True)}) == 5
 
 
 def test_a_response_without_tokens_is_refused() -> None:
