@@ -5,8 +5,10 @@ from typing import Any
 
 import griffe
 
-# "name: what it is", or several names that share a line.
+# "name: what it is", or several names that share what they are.
 FIELD = re.compile(r"(\w+(?:, \w+)*): ")
+# Between fields that share a line: "one: first. two: second."
+NEXT_FIELD = re.compile(r"(?<=[.;]) (?=[a-z]\w*(?:, [a-z]\w*)*: )")
 RAISES = "Raises:\n"
 
 
@@ -34,7 +36,9 @@ def _paragraph(text: str) -> str:
     text = text.replace("][", "]\\[")
     if text.startswith(RAISES):
         return f"Raises:\n\n{_field_list(text.removeprefix(RAISES).splitlines(), indent=4)}"
-    return _field_list(text.splitlines()) if FIELD.match(text) else text
+    if not FIELD.match(text):
+        return text
+    return _field_list(NEXT_FIELD.sub("\n", text).splitlines())
 
 
 def _field_list(lines: list[str], indent: int = 0) -> str:

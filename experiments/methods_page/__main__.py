@@ -3,54 +3,44 @@
     python -m experiments.methods_page [--output docs/methods.md]
     python -m experiments.methods_page --results results/first_results --methods standard
 
-Descriptions come from the docstrings of the classes that conf/attributor names and from the heads
-of conf/pruning and conf/keep, numbers from the table of the comparison, where it has been run.
+Names come from `attribot.explain.methods`, descriptions from the docstrings of the classes that
+conf/attributor names and from the heads of conf/pruning and conf/keep, numbers from the table of
+the comparison, where it has been run.
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from hydra import compose, initialize_config_dir
 
 from attribot.attributors.two_stage import TwoStage
-from attribot.errors import AttribotError, InvalidInputError
-from attribot.report.tables import MISSING, Column, markdown_table
+from attribot.errors import AttribotError
+from attribot.report.tables import MISSING, markdown_table
+from experiments.methods_page.comparison import COLUMNS, Comparison, read_comparison
 from experiments.methods_page.descriptions import (
     QUANTITIES,
     Description,
     description_of,
     head_of,
-    method_class,
     methods_of,
 )
+from experiments.methods_page.links import CONF, REPOSITORY, Links
+from experiments.methods_page.names import names_section
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-CONF = REPOSITORY / "conf"
-COLUMNS = (
-    Column("average_precision", "mAP ↑"),
-    Column("spearman", "Spearman ↑"),
-    Column("flops_saving", "FLOP saving ↑", "{:.2f}×".format),
-    Column("forward_passes", "Passes ↓", "{:.1f}".format),
-    Column("gold_average_precision", "Gold AP ↑"),
-)
 IN_OVERVIEW = ("average_precision", "flops_saving", "forward_passes")
 ABSENT = "not in the comparison"
 
 HEAD = """\
 # Methods
 
-Written by `python -m experiments.methods_page`, which `make tables` runs, from the docstrings of
-the classes, the heads of the options and the table of the comparison: correct it there. {guide}
-says how a method gets here.
+What `method=` takes, and how `auto` chooses; then what each measures, its formula, its source, and
+how well it stands in for leave-one-out."""
 
+LIMITS = """\
 ## What leave-one-out cannot tell
 
 It is the quantity that all of this approximates and is judged by, and has limits of its own:
@@ -64,6 +54,7 @@ So a method that measures another quantity is not wrong where it disagrees with 
 comparison says how well it stands in for it."""
 
 RESULTS_NOTE = """\
+Every class of method, the names above being some of them with settings.
 mAP and Spearman: agreement with exact leave-one-out of the target, the former in recovering its
 outliers. Gold AP: agreement with annotated evidence. FLOP saving: over naive leave-one-out. Passes:
 forward passes per example. ↑ higher is better, ↓ lower is better; brackets: 95% bootstrap intervals
@@ -72,85 +63,20 @@ over examples."""
 COMPOSITES = """\
 Options of `pruning=`; `attributor=` says what rescores the survivors, leave-one-out by default."""
 
+FOOT = """\
+## How this page is written
+
+By `python -m experiments.methods_page`, which `make tables` runs, from the names in
+`explain.methods`, the docstrings of the classes, the heads of the options and the table of the
+comparison: correct it there. {guide} says how a method gets here."""
+
 KEEPS = "Which units survive a screen: options of `keep@pruning.method.keep=`."
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The table of a comparison, and which of its rows is what.
-
-    summary: its rows over all data sets, by method; empty where it was not run.
-    note: what the rows are means over.
-    by_class, by_pruning: names of methods that are such an attributor, or such a pruning.
-    """
-
-    summary: pd.DataFrame
-    note: str
-    by_class: dict[type, list[str]]
-    by_pruning: dict[str, list[str]]
-
-    def rows(self, names: Iterable[str]) -> pd.DataFrame:
-        """Those of the named methods that the table has."""
-        return self.summary.loc[[name for name in names if name in self.summary.index]]
-
-
-@dataclass(frozen=True)
-class Links:
-    """Markdown links to files of the repository, from a page in `folder`."""
-
-    folder: Path
-
-    def to(self, path: Path, text: str) -> str:
-        return f"[{text}]({Path(os.path.relpath(path, self.folder)).as_posix()})"
-
-    def to_class(self, method: type) -> str:
-        path = Path(inspect.getfile(method))
-        return self.to(path, path.name)
-
-    def to_option(self, group: str, option: str, setting: str) -> str:
-        return self.to(CONF / group / f"{option}.yaml", f"`{setting}={option}`")
-
-
-def read_comparison(results: Path, methods: str, links: Links) -> Comparison:
-    """The table of a folder of results, whose methods are an option of conf/methods.
-
-    Raises:
-        InvalidInputError: the table lacks a column.
-    """
-    path = results / "tables" / "curve.csv"
-    if not path.is_file():
-        note = "The comparison has not been run yet."
-        return Comparison(pd.DataFrame(), note, *_compared(methods))
-    table = pd.read_csv(path)
-    expected = {"dataset", "method", "label", *(column.name for column in COLUMNS)}
-    if missing := sorted(expected - set(table.columns)):
-        raise InvalidInputError(f"{path} has no column {missing[0]!r}: build it again")
-    summary = table[table["dataset"] == table["dataset"].iloc[-1]].set_index("method")
-    datasets = ", ".join(table["dataset"].unique()[:-1]) or summary["dataset"].iloc[0]
-    number = int(summary["num_examples"].max())
-    shown = links.to(path.with_suffix(".md"), "all numbers")
-    note = f"Means over {number} questions of {datasets}; {shown}."
-    return Comparison(summary, note, *_compared(methods))
-
-
-def _compared(methods: str) -> tuple[dict[type, list[str]], dict[str, list[str]]]:
-    """Names of the methods of a comparison by class, and by pruning."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"methods={methods}"], return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    by_class: dict[type, list[str]] = {}
-    by_pruning: dict[str, list[str]] = {}
-    for name in config.methods:
-        if pruning := choices.get(f"pruning@methods.{name}"):
-            by_pruning.setdefault(pruning, []).append(name)
-        else:
-            method = method_class(config.methods[name].method._target_)
-            by_class.setdefault(method, []).append(name)
-    return by_class, by_pruning
-
-
-def methods_page(comparison: Comparison, links: Links) -> str:
+def methods_page(comparison: Comparison, links: Links, names: Sequence[str]) -> str:
     """The page as Markdown.
+
+    names: see `names_section`.
 
     Raises:
         InvalidInputError: a docstring lacks a part.
@@ -162,7 +88,9 @@ def methods_page(comparison: Comparison, links: Links) -> str:
         key=lambda pair: (order.index(pair[0].quantity), pair[1].__name__),
     )
     parts = [
-        HEAD.format(guide=links.to(REPOSITORY / "docs" / "add_a_method.md", "add_a_method.md")),
+        HEAD,
+        *names,
+        LIMITS,
         "## What is measured",
         _quantity_table(),
         "## Overview",
@@ -180,6 +108,7 @@ def methods_page(comparison: Comparison, links: Links) -> str:
         rows = comparison.rows(comparison.by_class.get(method, []))
         parts += [*_section(description, method, links, names), _results_table(rows)]
     parts += _composites(comparison, links)
+    parts.append(FOOT.format(guide=links.to_page("add_a_method.md", "Add a method")))
     return "\n\n".join(parts) + "\n"
 
 
@@ -283,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     links = Links(options.output.resolve().parent)
     try:
         comparison = read_comparison(options.results, options.methods, links)
-        text = methods_page(comparison, links)
+        text = methods_page(comparison, links, names_section(links))
     except AttribotError as error:
         parser.exit(1, f"{error}\n")
     options.output.write_text(text, encoding="utf-8")

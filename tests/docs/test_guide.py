@@ -1,29 +1,26 @@
-"""The Python of the guide and of the first page runs, and prints what stands below it."""
+"""The Python of the pages runs, and prints what stands below it."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.docs.pages import PAGES
-from tests.test_readme import REPOSITORY, blocks
+from tests.docs.pages import check_same, page_of, snippets_of
+from tests.test_readme import blocks
 
-RUN_PAGES = ("index", "guide")
+RUN_PAGES = ("index", "guide", "results")
 
 
 def snippets(name: str) -> list[tuple[str, str]]:
     """(code, what it prints) of every Python block of a page."""
-    page = PAGES[REPOSITORY / "docs" / f"{name}.md"]
-    block = r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?"
-    return re.findall(block, page, flags=re.S | re.M)
+    return [(code, printed) for _, code, printed in snippets_of(page_of(name))]
 
 
 @pytest.mark.parametrize("name", RUN_PAGES)
 def test_every_block_is_found_and_tells_its_output(name: str) -> None:
-    page = PAGES[REPOSITORY / "docs" / f"{name}.md"]
+    page = page_of(name)
     assert [code for code, _ in snippets(name)] == blocks("python", page)
     assert [printed for _, printed in snippets(name)] == blocks("text", page)
 
@@ -41,4 +38,4 @@ def test_snippets_print_what_the_page_says(
     names: dict[str, Any] = {}
     for code, printed in snippets(name):
         exec(code, names)
-        assert capsys.readouterr().out == printed, code
+        check_same(capsys.readouterr().out, printed)

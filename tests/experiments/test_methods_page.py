@@ -1,7 +1,9 @@
-"""docs/methods.md is what docstrings, YAML heads and the table of the comparison say."""
+"""docs/methods.md is what names, docstrings, YAML heads and the table of the comparison say."""
 
 import re
-from dataclasses import dataclass
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import pytest
@@ -10,16 +12,13 @@ from attribot.attributors.context_cite import ContextCite
 from attribot.attributors.leave_one_out import LeaveOneOut
 from attribot.attributors.leave_two_out import LeaveTwoOut
 from attribot.attributors.random_scores import RandomScores
-from attribot.errors import InvalidInputError
-from experiments.methods_page.__main__ import (
-    ABSENT,
-    CONF,
-    REPOSITORY,
-    Links,
-    main,
-    methods_page,
-    read_comparison,
-)
+from attribot.errors import InvalidInputError, MissingExtraError
+from attribot.explain.methods import METHODS, admitted
+from attribot.models.embedder import SentenceEmbedder
+from attribot.report.tables import MISSING
+from attribot.scoring.engine import LikelihoodEngine
+from experiments.methods_page.__main__ import ABSENT, main, methods_page
+from experiments.methods_page.comparison import read_comparison
 from experiments.methods_page.descriptions import (
     QUANTITIES,
     Description,
@@ -28,11 +27,25 @@ from experiments.methods_page.descriptions import (
     method_class,
     methods_of,
 )
+from experiments.methods_page.links import CONF, REPOSITORY, Links
+from experiments.methods_page.names import NUM_WORDS, names_section, planned, planned_job
+from tests.attributors.fakes import LetterCountEmbedder
+from tests.explain.cases import ask
+from tests.models.tiny import tiny_language_model
 
 DOCS = REPOSITORY / "docs"
 LINKS = Links(DOCS)
 FIRST_RESULTS = REPOSITORY / "results" / "first_results"
 OPTIONS = sorted((CONF / "attributor").glob("*.yaml"))
+COLUMNS = ("Scores in", "Cost", "Parts", "Needs")
+# Cells of a method of each kind; costs are one pass, one and the way back, none.
+SOME_NAMES = {
+    "proxy_mask": ("nats", "5.4", "any", "proxy, hiding"),
+    "contextcite": ("logits", "14.8", "asked", "`baselines`"),
+    "attention": ("attention mass", "1.0", "none", MISSING),
+    "gradient_norm": ("gradient norm", "2.0", "none", MISSING),
+    "similarity": ("cosine", "0.0", "asked", "`baselines`"),
+}
 PARTS = {
     "Formula": "    score(s) = 0",
     "Measures": "Measures: nothing, ever.",
@@ -50,13 +63,37 @@ def standard():
 
 @pytest.fixture(scope="module")
 def standard_page(standard):
-    return methods_page(standard, LINKS)
+    return methods_page(standard, LINKS, ["## Names"])
+
+
+@pytest.fixture(scope="module")
+def some_names():
+    """The section of `SOME_NAMES`."""
+    return "\n\n".join(names_section(LINKS, {name: METHODS[name] for name in SOME_NAMES}))
+
+
+@pytest.fixture(scope="module")
+def every_name():
+    return rows_by_name("\n\n".join(names_section(LINKS)))
 
 
 def method_with(parts):
     method = dataclass(frozen=True)(type("Made", (), {}))
     method.__doc__ = "\n\n".join(["Made up.", *parts])
     return method
+
+
+def table(page, heading):
+    """Rows of the first table under a heading, by column."""
+    lines = re.search(rf"^## {heading}\n.*?\n((?:\|[^\n]*\n)+)", page, flags=re.S | re.M).group(1)
+    columns, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()
+    ]
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def rows_by_name(page):
+    return {row["`method=`"].split("`")[1]: row for row in table(page, "Names")}
 
 
 def section(page, name):
@@ -67,7 +104,7 @@ def section(page, name):
 def test_the_committed_page_is_what_the_command_writes():
     committed = (DOCS / "methods.md").read_text(encoding="utf-8")
     comparison = read_comparison(REPOSITORY / "results" / "comparison", "comparison", LINKS)
-    page = methods_page(comparison, LINKS)
+    page = methods_page(comparison, LINKS, names_section(LINKS))
     assert page == committed, "run `python -m experiments.methods_page`"
 
 
@@ -202,6 +239,7 @@ def test_the_overview_has_every_method_in_the_order_of_the_sections(standard_pag
     assert {LeaveTwoOut.__name__, RandomScores.__name__} <= {name for _, name, _ in linked}
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_page_before_there_are_results(tmp_path, capsys):
     """Its links are right from where it stands."""
     output = tmp_path / "page.md"
@@ -210,5 +248,97 @@ def test_the_command_writes_the_page_before_there_are_results(tmp_path, capsys):
     page = output.read_text(encoding="utf-8")
     assert "The comparison has not been run yet." in page
     assert page.count(f"{ABSENT.capitalize()}.") == len(methods_of(CONF / "attributor"))
-    for link in re.findall(r"\]\(([^)#]+)\)", page):
+    for link in re.findall(r"\]\(([^)#]+)(?:#.*?)?\)", page):
         assert (tmp_path / link).exists(), link
+
+
+@pytest.mark.slow
+def test_every_name_has_its_row(every_name):
+    assert list(every_name) == list(METHODS)
+
+
+@pytest.mark.parametrize("name", SOME_NAMES)
+def test_a_row_says_what_the_method_is(name, some_names):
+    row = rows_by_name(some_names)[name]
+    assert row["What it does"] == METHODS[name].what
+    assert tuple(row[column] for column in COLUMNS) == SOME_NAMES[name]
+
+
+@pytest.mark.slow
+def test_names_lead_to_sections(every_name, standard_page):
+    headings = re.findall(r"^### (\w+)$", standard_page, flags=re.M)
+    for name, row in every_name.items():
+        target = type(METHODS[name].attributor).__name__
+        assert row["`method=`"] == f"[`{name}`](#{target.lower()})"
+        assert target in headings
+
+
+def test_the_cost_of_leave_one_out_is_that_of_what_stands_behind_each_source():
+    job = planned_job()
+    model, problem = job.scorers["target"].language_model, job.problem
+    prompt = problem.prompt()
+    num_prompt = len(model.encode_prompt(prompt).token_ids)
+    num_response = len(model.encode_response(problem.response))
+    num_after_first = num_prompt - len(prompt[: prompt.index("W0x0x0")].split()) - NUM_WORDS
+    # The last token of the response predicts nothing.
+    tokens = num_prompt + num_response - 1
+    for index in range(problem.tree.num_sources):
+        tokens += num_after_first - index * NUM_WORDS + num_response - 1
+    assert planned(job, LeaveOneOut()).cost.computed_tokens == tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_fails_without_what_it_needs(name, every_name, monkeypatch):
+    """And without that alone."""
+    proxy = tiny_language_model("qwen2", seed=2)
+    monkeypatch.setattr("attribot.explain.scorers.SentenceEmbedder", LetterCountEmbedder)
+
+    def fails(**changes):
+        try:
+            ask(method=name, **{"proxy": proxy} | changes)
+        except (InvalidInputError, MissingExtraError):
+            return True
+        return False
+
+    assert not fails()
+    failing = {"proxy": fails(proxy=None)}
+    with monkeypatch.context() as patch:
+        patch.setattr(LikelihoodEngine, "masking_refusal", lambda *_: "it hides nothing")
+        failing["hiding"] = fails()
+    for package in ("bm25s", "sklearn", "sklearn.linear_model", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("attribot.explain.scorers.SentenceEmbedder", SentenceEmbedder)
+    # Leave-two-out screens where there are more pairs than it may look at.
+    failing["`baselines`"] = fails(context=[f"The bridge has {n} arches." for n in range(23)])
+    needs = ", ".join(need for need, fails_without in failing.items() if fails_without)
+    assert every_name[name]["Needs"] == (needs or MISSING)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_parts_are_those_that_the_method_attributes(name, every_name, monkeypatch):
+    monkeypatch.setattr("attribot.explain.scorers.SentenceEmbedder", LetterCountEmbedder)
+    proxy = tiny_language_model("qwen2", seed=2)
+    kind = every_name[name]["Parts"]
+    result = ask(method=name, proxy=proxy)
+    with nullcontext() if kind == "any" else pytest.raises(InvalidInputError, match="by token"):
+        result.span(0, 5)
+    with pytest.raises(InvalidInputError) if kind == "none" else nullcontext():
+        assert len(ask(method=name, proxy=proxy, spans=[(0, 5)]).spans) == 1
+
+
+def test_the_lists_of_auto_depend_on_the_model(some_names):
+    rows = table(some_names, "How `auto` chooses")
+    names = [row["Tried in this order"].replace("`", "").split(", ") for row in rows]
+    hiding, paired, *_ = names
+    job = planned_job()
+    alone = replace(job, scorers={"target": job.scorers["target"]})
+    assert (hiding, paired) == (admitted(alone), admitted(job))
+    assert [{"mask", "hierarchical_full"} & set(each) for each in names] == [
+        {"mask"},
+        {"mask"},
+        {"hierarchical_full"},
+        {"hierarchical_full"},
+    ]
+    assert ["proxy_mask" in each or "proxy_full" in each for each in names] == [False, True] * 2
