@@ -66,12 +66,14 @@ IN_HASTE = {
     *(("attributor", name) for name in ("loo", "racing", "context_cite", "word_overlap")),
     *(("dataset", name) for name in ("examples", "jsonl", "samples_600")),
     *(("methods", name) for name in ("single", "standard")),
+    *(("pruning", name) for name in ("hierarchical", "proxy")),
+    *(("evaluation", name) for name in ("fast", "paper")),
     ("experiment", "demo"),
-    *(
-        option
-        for option in OPTIONS
-        if option[0] not in ("model", "attributor", "dataset", "methods", "experiment")
-    ),
+    ("ablation", "mask"),
+    ("keep", "gap"),
+    ("protocol", "sampled"),
+    ("scorer", "packed"),
+    ("tracking", "wandb"),
 }
 
 

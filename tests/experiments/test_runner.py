@@ -41,6 +41,9 @@ from tests.experiments.tiny_experiment import (
     tiny_models,
 )
 
+# Every test reads the records of one run, which takes seconds.
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-4
 VIEWS = (
     *("tables/curve.md", "tables/curve.csv", "tables/curve.tex"),
@@ -266,7 +269,6 @@ def test_costs_are_those_of_the_prompts(finished: Finished, name: str) -> None:
     assert costs["reference"]["wall_seconds"] == 0
 
 
-@pytest.mark.slow
 def test_shared_ablations_change_no_number_and_are_computed_once(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +327,6 @@ def test_the_run_is_reported_and_tracked(finished: Finished) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_a_finished_run_only_has_its_report_rebuilt(
     finished: Finished, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +367,6 @@ def test_an_empty_response_is_counted_and_dropped(
     assert "left out bridge: the response of tiny-llama-1 is empty" in caplog.text
 
 
-@pytest.mark.slow
 def test_the_end_token_is_not_attributed_where_it_is_not_scored(tmp_path: Path) -> None:
     models, name = tiny_models(), "castle"
     written = generate_response(models["target"], full_prompt(name), max_new_tokens=7).token_ids
@@ -392,7 +392,6 @@ def test_a_model_that_overflows_stops_the_run_before_it_begins(tmp_path: Path) -
     assert read_records(tmp_path).costs.empty
 
 
-@pytest.mark.slow
 def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk fills up in the middle of a method's rows; there is room again at the next start."""
     write, room = os.write, 12_000

@@ -330,6 +330,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 def test_every_model_option_calls_its_loader_rightly(option: str) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

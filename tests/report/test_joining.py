@@ -122,6 +122,7 @@ def test_what_cannot_be_compared_is_refused(records: Records) -> None:
         join_runs([])
 
 
+@pytest.mark.slow
 def test_the_report_of_a_sweep_shows_every_setting(tmp_path: Path) -> None:
     infos = manifest().methods
     for name, label in (("hierarchical", "k = 1"), ("similarity", "k = 2")):

@@ -75,7 +75,13 @@ def dense_masked(model, removed, recomputed, close_gaps):
     return [log_probs[i, token].item() for i, token in enumerate(RESPONSE)]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "mistral", "gpt2"])
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "llama",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("qwen2", "mistral", "gpt2")),
+    ],
+)
 @pytest.mark.parametrize("removed", REMOVALS, ids=["one", "long", "two", "head"])
 @pytest.mark.parametrize("window", [0, 5, 17])
 def test_partial_windows_equal_a_dense_mask(architecture, removed, window):

@@ -236,6 +236,7 @@ def test_stored_and_shared_scorers_answer_all_protocols(model: LanguageModel) ->
             assert isinstance(kept, protocol)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["packed", "cached", "naive"])
 @pytest.mark.parametrize(
     "order",
