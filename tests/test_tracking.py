@@ -120,6 +120,7 @@ def test_an_offline_run_holds_config_progress_results_and_files(tmp_path: Path) 
         *("tables/curve.csv", "tables/curve.md", "tables/curve.tex"),
         *("tables/equal_cost.csv", "tables/equal_cost.md", "tables/metrics.md"),
         *("tables/ranking.csv", "tables/ranking.md"),
+        *("tables/sample_sizes.csv", "tables/sample_sizes.md"),
     ]
     assert wandb.run is None
     assert sys.stdout is stdout

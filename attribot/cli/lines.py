@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from attribot.cli.asking import Asker, bar
+from attribot.cli.interrupts import check
 from attribot.cli.outputs import CUT, say
 from attribot.cli.rows import FIELDS, Row
 from attribot.cli.wording import in_options
@@ -81,6 +82,7 @@ def attribute_lines(lines: Iterable[bytes], sink: Sink, asker: Asker, name: str)
     """
     tally, notices = Tally(), Notices(name)
     for number, line in enumerate(lines, start=1):
+        check()
         try:
             # A byte order mark may stand before the first line.
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()

@@ -12,6 +12,7 @@ import click
 
 from attribot.cli.attribute import attribute
 from attribot.cli.inputs import files
+from attribot.cli.interrupts import listen
 from attribot.cli.outputs import say
 from attribot.cli.wording import in_options
 from attribot.errors import AttribotError
@@ -203,4 +204,5 @@ def main() -> None:
     # Of models that are loaded and converted; tqdm reads it when the commands import it.
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+    listen()
     cli(prog_name="attribot")
