@@ -86,10 +86,12 @@ def estimated_and_measured():
 @pytest.mark.slow
 @pytest.mark.usefixtures("bundled_model_dir")
 @pytest.mark.skipif(math.isnan(peak_memory(torch.device("cpu"))), reason="no resettable peak")
-def test_the_process_takes_about_what_was_estimated():
-    """Within a factor of two, since the allocator keeps what it likes; in a process of its own,
-    where nothing that other tests have freed is taken again."""
+def test_the_process_takes_about_what_was_estimated(monkeypatch):
+    """In a process of its own, whose allocator gives back what is freed: the peak is then that of
+    what is in use, and not of what this or an earlier test has left."""
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.setenv(name, "65536")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         added, measured = pool.submit(estimated_and_measured).result()
-    assert 0.5 * added < measured < 2 * added
+    assert 0.5 * added < measured < 1.5 * added
